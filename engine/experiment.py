@@ -1,0 +1,247 @@
+"""The experiment as typed data: every section and key of the settings file, with its default, limits and meaning.
+
+The description of a key is its comment in the file that `ringtrack init` writes. Values are checked one by one
+against the limits written here; `engine.settings` reads files and checks what hangs together. Experiments never
+change: a change of settings is a new one, with a version number of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Note = str | int | float | bool
+
+Flag = Annotated[bool, Meta()]
+NonNegative = Annotated[float, Meta(ge=0)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the settings file."""
+
+
+class Run(Section, frozen=True, kw_only=True):
+    """What the run is called, where its files go and when it ends."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=60, description="what this experiment is called")] = "run"
+    max_lost: Annotated[int, Meta(ge=0, description="more lost frames than this: the run ends with exit status 4")] = 0
+    data: Annotated[
+        str,
+        Meta(min_length=1, description="folder of all runs: data/2026-11-21/run_001/…; seen from where you start"),
+    ] = "data"
+    duration_s: Annotated[float, Meta(ge=0, description="seconds; 0: until stopped")] = 0.0
+
+
+class Camera(Section, frozen=True, kw_only=True):
+    """What arrives, and where."""
+
+    listen: Annotated[str, Meta(description="where senders connect to")] = "tcp://127.0.0.1:50052"
+    width: Annotated[int, Meta(ge=8, le=32768, description="pixels of a row")] = 2048
+    height: Annotated[int, Meta(ge=8, le=32768, description="rows")] = 2048
+    dtype: Annotated[Literal["uint8", "uint16"], Meta(description='"uint8" or "uint16"')] = "uint16"
+    bits: Annotated[
+        int, Meta(ge=0, le=16, description="bits that count: 12 in uint16 saturates at 4095; 0: all of the type")
+    ] = 0
+    high_aligned: Annotated[bool, Meta(description="true: they are the upper bits of the pixel")] = False
+    fps: Annotated[float, Meta(gt=0, le=1e6, description="frames a second")] = 100.0
+    pixel_um: Annotated[float, Meta(ge=0, description="micrometres a pixel, in the sample; 0: not calibrated")] = 0.0
+
+    def __post_init__(self) -> None:
+        if self.bits == 0:
+            msgspec.structs.force_setattr(self, "bits", 8 * self.bytes_per_pixel)
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        return 1 if self.dtype == "uint8" else 2
+
+    @property
+    def shape_hw(self) -> tuple[int, int]:
+        return (self.height, self.width)
+
+    @property
+    def frame_bytes(self) -> int:
+        return self.height * self.width * self.bytes_per_pixel
+
+    @property
+    def saturation(self) -> int:
+        """The largest value that a pixel can have: the sensor's limit."""
+        largest = (1 << self.bits) - 1
+        return largest << (8 * self.bytes_per_pixel - self.bits) if self.high_aligned else largest
+
+
+class Ring(Section, frozen=True, kw_only=True):
+    """How much is kept in shared memory."""
+
+    seconds: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=3600,
+            description="frames for so long (at most a quarter of the free memory); a disk may stall so long",
+        ),
+    ] = 3.0
+    max_particles: Annotated[int, Meta(ge=1, le=1_000_000, description="rows kept a frame; the weakest go first")] = (
+        4096
+    )
+    hold_s: Annotated[
+        float, Meta(gt=0, le=3600, description="how long a recorder may hold the ring before it is let go")
+    ] = 3.0
+
+
+class Tracking(Section, frozen=True, kw_only=True):
+    """trackpy's names and meanings."""
+
+    diameter: Annotated[int, Meta(ge=3, le=255, description="of a feature, pixels; odd")] = 21
+    separation: Annotated[int, Meta(ge=1, le=1024, description="features nearer than this are one, pixels")] = 18
+    minmass: Annotated[float, Meta(ge=0, description="least summed brightness; more keeps noise out")] = 100.0
+    maxmass: Annotated[float, Meta(ge=0, description="0: no limit")] = 0.0
+    percentile: Annotated[
+        float, Meta(ge=0, le=100, description="features are brighter than this share of pixels, %")
+    ] = 14.0
+    max_ecc: Annotated[float, Meta(ge=0, description="0 is round, 1 a line; 0 here: no limit")] = 0.3
+    maxsize: Annotated[float, Meta(ge=0, description="radius of gyration, pixels; 0: no limit")] = 0.0
+    minsize: Annotated[float, Meta(ge=0, description="pixels; 0: no limit")] = 0.0
+    min_signal: Annotated[float, Meta(ge=0, description="least peak brightness; 0: no limit")] = 0.0
+    invert: Annotated[bool, Meta(description="true: dark particles on a bright background")] = False
+    precision: Annotated[
+        Literal["double", "single"], Meta(description='"double": trackpy\'s numbers; "single": faster, within 1e-3 px')
+    ] = "double"
+    tile_width: Annotated[
+        int, Meta(ge=0, le=32768, description="0: chosen; 256 x 256 with 32 around is what people know")
+    ] = 0
+    tile_height: Annotated[int, Meta(ge=0, le=32768, description="0: chosen")] = 0
+    tile_overlap: Annotated[
+        int, Meta(ge=0, le=4096, description="0: what the settings need; too little is refused")
+    ] = 0
+    workers: Annotated[
+        int, Meta(ge=0, le=1024, description="tracker processes; 0: cores - 2 from 5 cores on, else all")
+    ] = 0
+    cores: Annotated[str, Meta(description='where processes are pinned, as "2-37,40"; empty: chosen')] = ""
+
+
+class Linking(Section, frozen=True, kw_only=True):
+    """Which feature is which particle."""
+
+    search_range: Annotated[float, Meta(gt=0, description="farthest way from one frame to the next, pixels")] = 10.0
+    memory: Annotated[int, Meta(ge=0, le=10_000, description="frames for which a lost particle is remembered")] = 3
+
+
+class Record(Section, frozen=True, kw_only=True):
+    """What is written to the disk."""
+
+    hdf5: Annotated[bool, Meta(description="tracks, frames and events: tracking_run_001.h5")] = True
+    images: Annotated[bool, Meta(description="camera frames, in the HDF5 file")] = False
+    tiff: Annotated[bool, Meta(description="camera frames, one file each")] = False
+    csv: Annotated[
+        bool, Meta(description="100 bytes a row: 36 GB an hour at full load; `ringtrack export` writes it afterwards")
+    ] = False
+    flush_s: Annotated[float, Meta(gt=0, le=60, description="a power cut loses no more than this")] = 1.0
+
+
+class Lsl(Section, frozen=True, kw_only=True):
+    """Lab Streaming Layer."""
+
+    enabled: Annotated[bool, Meta(description="stream results, for LabRecorder")] = False
+
+
+class Slm(Section, frozen=True, kw_only=True):
+    """Spatial light modulator."""
+
+    enabled: Annotated[bool, Meta(description="hold and move particles with light")] = False
+
+
+class Monitor(Section, frozen=True, kw_only=True):
+    """A window on this machine's desktop."""
+
+    enabled: Annotated[bool, Meta(description="show frames and particles while they arrive")] = False
+
+
+class Web(Section, frozen=True, kw_only=True):
+    """The same in a browser."""
+
+    enabled: Annotated[bool, Meta(description="serve the page")] = False
+    listen: Annotated[str, Meta(description="where browsers connect to")] = "127.0.0.1:8766"
+
+
+class Control(Section, frozen=True, kw_only=True):
+    """Programs that steer a run."""
+
+    listen: Annotated[str, Meta(description="where control clients connect to")] = "tcp://127.0.0.1:50053"
+
+
+class Network(Section, frozen=True, kw_only=True):
+    """Who may reach us."""
+
+    remote: Annotated[
+        bool, Meta(description="true: the addresses above may be ones that other computers can reach")
+    ] = False
+
+
+class Lab(Section, frozen=True, kw_only=True):
+    """Rules of the laboratory for the files that name this one as their base."""
+
+    protect: Annotated[
+        tuple[str, ...], Meta(description='keys that experiments may not change: ["camera.pixel_um", "slm.*"]')
+    ] = ()
+    required_notes: Annotated[tuple[str, ...], Meta(description='notes that every run must have: ["operator"]')] = ()
+
+
+class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings of one experiment. Immutable; equal settings compare equal."""
+
+    experiment: Run = Run()
+    notes: dict[str, Note] = msgspec.field(default_factory=dict)
+    camera: Camera = Camera()
+    ring: Ring = Ring()
+    tracking: Tracking = Tracking()
+    linking: Linking = Linking()
+    record: Record = Record()
+    lsl: Lsl = Lsl()
+    slm: Slm = Slm()
+    monitor: Monitor = Monitor()
+    web: Web = Web()
+    control: Control = Control()
+    network: Network = Network()
+    lab: Lab = Lab()
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path | None,
+        overrides: Iterable[str] = (),
+        environ: Mapping[str, str] | None = None,
+        *,
+        machine: bool = True,
+    ) -> Experiment:
+        """Read an experiment: `overrides` ("tracking.diameter=11"), environment, file, its base, our defaults.
+
+        None as `path`: no file. None as `environ`: the environment of this process. With `machine` false, what
+        depends on this computer (cores) is not checked: for opening what another one recorded.
+        Raises SettingsError, which names all faults at once.
+        """
+        from engine.settings import load
+
+        return load(path, overrides, environ, machine=machine)
+
+    @classmethod
+    def loads(cls, text: str, name: str = "settings") -> Experiment:
+        """Read the text of a settings file, as `to_toml` wrote it; nothing else is looked at."""
+        from engine.settings import loads
+
+        return loads(text, name)
+
+    def to_toml(self) -> str:
+        """The settings file with every key and its comment; reading it gives an equal experiment."""
+        from engine.toml_text import to_toml
+
+        return to_toml(self)
+
+    def version_hash(self) -> str:
+        """16 hex digits that are the same for equal settings, on any machine."""
+        canonical = msgspec.json.encode(self, order="deterministic")
+        return hashlib.blake2b(canonical, digest_size=8).hexdigest()

@@ -1,0 +1,240 @@
+"""Rules that tie settings together, or to this machine. Each yields what is wrong, and what would be right."""
+
+from __future__ import annotations
+
+import importlib
+import ipaddress
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.experiment import Experiment
+from engine.toml_text import literal
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value that somebody gave, and where: "experiment.toml, line 14"."""
+
+    value: Any
+    place: str
+    faulty: bool = False
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong: subject, fact and limit, place, remedy."""
+
+    key: str
+    fact: str
+    place: str = ""
+    remedy: str = ""
+    depends_on: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        place = f" ({self.place})" if self.place else ""
+        remedy = f". {self.remedy}" if self.remedy else ""
+        return f"{self.key}: {self.fact}{place}{remedy}"
+
+
+def check(experiment: Experiment, given: Mapping[str, Given], *, machine: bool) -> list[Fault]:
+    """All faults of the whole, without those that only follow from a key already found faulty."""
+    rules = RULES + MACHINE_RULES if machine else RULES
+    faults = []
+    for rule in rules:
+        for fault in rule(experiment):
+            involved = (fault.key, *fault.depends_on)
+            if any(key in given and given[key].faulty for key in involved):
+                continue
+            placed = next((given[key].place for key in involved if key in given), "our default")
+            faults.append(Fault(fault.key, fault.fact, placed, fault.remedy))
+    return faults
+
+
+def parse_cores(text: str) -> tuple[int, ...]:
+    """ "2-37,40" as core numbers in order, none twice. Raises ValueError if it is not of that form."""
+    cores: set[int] = set()
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        first, dash, last = (piece.strip() for piece in part.partition("-"))
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise ValueError(part)
+        stretch = range(int(first), int(last if dash else first) + 1)
+        if not stretch or len(stretch) > 4096:
+            raise ValueError(part)
+        cores.update(stretch)
+    return tuple(sorted(cores))
+
+
+def parse_address(text: str, *, scheme: str = "tcp://") -> tuple[str, int]:
+    """Host and port of "tcp://host:port" (or "host:port" where `scheme` is empty). Raises ValueError."""
+    host, colon, port = text.removeprefix(scheme).rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not text.startswith(scheme) or not colon or not host or "/" in host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(text)
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs on this computer can reach a server that listens there."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def existing_cores() -> tuple[int, ...]:
+    """The cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return tuple(sorted(os.sched_getaffinity(0)))
+    return tuple(range(os.cpu_count() or 1))
+
+
+def _diameter(e: Experiment) -> Iterator[Fault]:
+    diameter = e.tracking.diameter
+    if diameter % 2 == 0:
+        remedy = f"Try {diameter - 1} or {diameter + 1}." if diameter > 3 else "Try 3."
+        yield Fault("tracking.diameter", f"{diameter} is even; it must be odd, at least 3", remedy=remedy)
+
+
+def _fits_the_frame(e: Experiment) -> Iterator[Fault]:
+    margin = max(e.tracking.diameter // 2, e.tracking.separation // 2 - 1)
+    for key, size in (("width", e.camera.width), ("height", e.camera.height)):
+        if size <= 2 * margin:
+            yield Fault(
+                f"camera.{key}",
+                f"{size} leaves no room for features of diameter {e.tracking.diameter} and separation "
+                f"{e.tracking.separation}; it must be at least {2 * margin + 1}",
+                depends_on=("tracking.diameter", "tracking.separation"),
+            )
+
+
+def _bits(e: Experiment) -> Iterator[Fault]:
+    most = 8 * e.camera.bytes_per_pixel
+    if e.camera.bits > most:
+        yield Fault(
+            "camera.bits",
+            f"{e.camera.bits} is more than {e.camera.dtype} has; it must be at most {most}",
+            remedy=f"Try {most}, or 0 for all of the type.",
+            depends_on=("camera.dtype",),
+        )
+
+
+def _limits_in_order(e: Experiment) -> Iterator[Fault]:
+    t = e.tracking
+    for low, high, least, most in (
+        ("minmass", "maxmass", t.minmass, t.maxmass),
+        ("minsize", "maxsize", t.minsize, t.maxsize),
+    ):
+        if most and most <= least:
+            yield Fault(
+                f"tracking.{high}",
+                f"{most:g} is not above tracking.{low} = {least:g}: nothing would be left",
+                remedy="0 means no limit.",
+                depends_on=(f"tracking.{low}",),
+            )
+
+
+def _tile_overlap(e: Experiment) -> Iterator[Fault]:
+    given = e.tracking.tile_overlap
+    if not given or e.tracking.diameter % 2 == 0:
+        return
+    try:
+        tiling = importlib.import_module("engine.workers.tiling")
+    except ImportError:  # a camera PC without the engine's needs
+        return
+    needed = tiling.needed_overlap(e.tracking.diameter, e.tracking.separation)
+    if given < needed:
+        yield Fault(
+            "tracking.tile_overlap",
+            f"{given} is too small: features at the seams would differ; it must be at least {needed}",
+            remedy=f"Try {needed}, or 0 to have it chosen.",
+            depends_on=("tracking.diameter", "tracking.separation"),
+        )
+
+
+def _addresses(e: Experiment) -> Iterator[Fault]:
+    taken: dict[int, str] = {}
+    for key, text, scheme in (
+        ("camera.listen", e.camera.listen, "tcp://"),
+        ("control.listen", e.control.listen, "tcp://"),
+        ("web.listen", e.web.listen, ""),
+    ):
+        try:
+            host, port = parse_address(text, scheme=scheme)
+        except ValueError:
+            yield Fault(
+                key, f"{literal(text)} is no address; it must be {literal(scheme + 'host:port')}, port 0 to 65535"
+            )
+            continue
+        if not is_loopback(host) and not e.network.remote:
+            yield Fault(
+                key,
+                f"{literal(text)} can be reached from other computers, which must be allowed explicitly",
+                remedy=f'Write remote = true under [network], or listen at "{scheme}127.0.0.1:{port}".',
+                depends_on=("network.remote",),
+            )
+        if port and port in taken and not (key == "web.listen" and not e.web.enabled):
+            yield Fault(key, f"port {port} is that of {taken[port]} already", depends_on=(taken[port],))
+        taken.setdefault(port, key)
+
+
+def _plain_name(e: Experiment) -> Iterator[Fault]:
+    if any(letter in e.experiment.name for letter in '/\\:*?"<>|') or not e.experiment.name.isprintable():
+        yield Fault(
+            "experiment.name",
+            f'{literal(e.experiment.name)} cannot be part of a file name; leave out / \\ : * ? " < > |',
+        )
+
+
+def _cores_form(e: Experiment) -> Iterator[Fault]:
+    try:
+        parse_cores(e.tracking.cores)
+    except ValueError as error:
+        yield Fault(
+            "tracking.cores", f'{literal(e.tracking.cores)} is not understood at "{error}"; it must be as in "2-37,40"'
+        )
+
+
+def _cores_exist(e: Experiment) -> Iterator[Fault]:
+    try:
+        wanted = parse_cores(e.tracking.cores)
+    except ValueError:
+        return
+    here = existing_cores()
+    absent = [core for core in wanted if core not in here]
+    if absent:
+        listed = ", ".join(map(str, absent[:8])) + (", …" if len(absent) > 8 else "")
+        noun, verb = ("core", "does") if len(absent) == 1 else ("cores", "do")
+        yield Fault(
+            "tracking.cores",
+            f"{noun} {listed} {verb} not exist on this machine; it has {len(here)}: {_stretches(here)}",
+            remedy='Empty ("") means chosen.',
+        )
+
+
+def _stretches(cores: tuple[int, ...]) -> str:
+    """Core numbers in the form that `parse_cores` reads."""
+    parts: list[list[int]] = []
+    for core in cores:
+        if parts and core == parts[-1][1] + 1:
+            parts[-1][1] = core
+        else:
+            parts.append([core, core])
+    return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in parts)
+
+
+Rule = Callable[[Experiment], Iterator[Fault]]
+RULES: tuple[Rule, ...] = (
+    _plain_name,
+    _bits,
+    _diameter,
+    _fits_the_frame,
+    _limits_in_order,
+    _tile_overlap,
+    _addresses,
+    _cores_form,
+)
+MACHINE_RULES: tuple[Rule, ...] = (_cores_exist,)
