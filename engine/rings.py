@@ -1,0 +1,193 @@
+"""The shared memory of a run: its segments, made by the supervisor, attached by everybody else.
+
+| segment | holds | written by |
+|---|---|---|
+| `frames` | the frame ring | receiver |
+| `results` | the result ring | trackers (rows), linker (identity, publication) |
+| `work` | the words of the units of work, then scratch memory for each place in work | trackers |
+| `state` | the two copies of the linker's state | linker |
+| `status` | words of the run, loss ledger, a status block for each process | receiver (ledger), each its own |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.accounting import LOSS
+from engine.frames import FRAME_META
+from engine.plan import LEDGER_RECORDS, Plan
+from engine.rows import RESULT_META, ROW
+from engine.shm.atomics import LINE, Words, load, store
+from engine.shm.cursors import CursorTable
+from engine.shm.frame_ring import FrameWriter
+from engine.shm.ledger import Ledger
+from engine.shm.result_ring import TwoCopies
+from engine.shm.ring import Ring, RingLayout
+from engine.shm.segment import Segment, aligned
+from engine.shm.status import BLOCK_BYTES, StatusBlock
+from engine.shm.units import UnitLayout, Units
+
+_SETTINGS_VERSION, _INCARNATION_OF_RECEIVER = 0 * LINE, 1 * LINE
+_RUN_WORDS = 64 * LINE
+T = TypeVar("T")
+
+
+class Rings:
+    """All shared memory of a run. A context manager; the parts are mapped when first asked for."""
+
+    def __init__(self, plan: Plan, owner: bool) -> None:
+        self.plan = plan
+        self.owner = owner
+        self._stack = ExitStack()
+        self._segments: dict[str, Segment] = {}
+        self._parts: dict[str, Any] = {}
+
+    @classmethod
+    def create(cls, plan: Plan) -> Rings:
+        """Make all segments (the supervisor). Raises `engine.shm.segment.NoRoomError`, leaving nothing behind."""
+        rings = cls(plan, owner=True)
+        try:
+            for kind, size in rings._sizes().items():
+                segment = Segment.create(plan.run_id, kind, size)
+                rings._segments[kind] = rings._stack.enter_context(segment)
+            store(rings._run_words(), _SETTINGS_VERSION, 1)
+            for name in ("frames", "results", "units", "state"):
+                getattr(rings, name)
+            for process in plan.processes:
+                if process.reader >= 0:
+                    CursorTable(rings.results).expect(process.reader)
+                if process.frame_reader >= 0:
+                    CursorTable(rings.frames).expect(process.frame_reader)
+        except BaseException:
+            rings.close()
+            raise
+        return rings
+
+    @property
+    def bytes(self) -> int:
+        """All of it."""
+        return sum(self._sizes().values())
+
+    @property
+    def frames(self) -> Ring:
+        """Camera frames: records are FRAME_META, payloads `(height, width)` pixels."""
+        camera = self.plan.experiment.camera
+        layout = RingLayout(self.plan.geometry.frame_slots, FRAME_META, np.dtype(camera.dtype), camera.shape_hw)
+        return self._part("frames", lambda: Ring(self._segment("frames"), layout))
+
+    @property
+    def results(self) -> Ring:
+        """Results: records are RESULT_META, payloads ROW x `ring.max_particles`, of which meta["rows"] are valid."""
+        layout = self._result_layout()
+        return self._part("results", lambda: Ring(self._segment("results"), layout))
+
+    @property
+    def units(self) -> Units:
+        """The words of the units of work."""
+        return self._part("units", lambda: Units(self._segment("work"), 0, self._unit_layout()))
+
+    @property
+    def state(self) -> TwoCopies:
+        """The linker's state."""
+        return self._part("state", lambda: TwoCopies(self._segment("state"), 0, self.plan.geometry.state_bytes))
+
+    @property
+    def ledger(self) -> Ledger:
+        """Losses that the receiver knows of, as LOSS records."""
+        return self._part("ledger", lambda: Ledger(self._segment("status"), 8 * _RUN_WORDS, LEDGER_RECORDS, LOSS))
+
+    def scratch(self, place: int) -> npt.NDArray[np.uint8]:
+        """The scratch memory of a place in work."""
+        arrays = self._part("scratch", self._scratch_arrays)
+        return arrays[place % len(arrays)]
+
+    def block(self, name: str) -> StatusBlock:
+        """The status block of a process."""
+        offset = self._blocks_offset() + self.plan.process(name).block * BLOCK_BYTES
+        return self._part(f"block {name}", lambda: StatusBlock(self._segment("status"), offset))
+
+    def writer(self) -> FrameWriter:
+        """The frame ring's writer: for the receiver alone."""
+        return FrameWriter(self.frames, self.results, self.units, self.plan.experiment.ring.hold_s)
+
+    @property
+    def settings_version(self) -> int:
+        """Version of the settings that the next frame will use."""
+        return load(self._run_words(), _SETTINGS_VERSION)
+
+    @property
+    def receiver_incarnation(self) -> int:
+        """How often a receiver was started in this run: senders learn from it that it is another."""
+        return load(self._run_words(), _INCARNATION_OF_RECEIVER)
+
+    def raise_receiver_incarnation(self) -> None:
+        """Before a receiver is started (the supervisor)."""
+        store(self._run_words(), _INCARNATION_OF_RECEIVER, self.receiver_incarnation + 1)
+
+    def ring_all_bells(self) -> None:
+        """After a death: whoever the dead one would have woken looks now, not in a tenth of a second."""
+        for bell in (
+            self.frames.published, self.frames.released, self.results.published, self.results.released,
+            self.units.work, self.units.finished,
+        ):  # fmt: skip
+            bell.ring()
+
+    def close(self) -> None:
+        self._parts.clear()
+        self._stack.close()
+        self._segments.clear()
+
+    def __enter__(self) -> Rings:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _part(self, name: str, make: Callable[[], T]) -> T:
+        if name not in self._parts:
+            self._parts[name] = make()
+        return cast(T, self._parts[name])
+
+    def _segment(self, kind: str) -> Segment:
+        if kind not in self._segments:
+            segment = Segment.attach(self.plan.run_id, kind)
+            self._segments[kind] = self._stack.enter_context(segment)
+        return self._segments[kind]
+
+    def _run_words(self) -> Words:
+        return self._part("words", lambda: self._segment("status").words(0, _RUN_WORDS))
+
+    def _result_layout(self) -> RingLayout:
+        return RingLayout(self.plan.geometry.result_slots, RESULT_META, ROW, (self.plan.experiment.ring.max_particles,))
+
+    def _unit_layout(self) -> UnitLayout:
+        return UnitLayout(self.plan.geometry.depth, self.plan.geometry.units_of_step)
+
+    def _scratch_arrays(self) -> list[npt.NDArray[np.uint8]]:
+        geometry = self.plan.geometry
+        first, step = aligned(self._unit_layout().bytes, 4096), aligned(geometry.scratch_bytes, 4096)
+        segment = self._segment("work")
+        return [segment.array(first + i * step, (geometry.scratch_bytes,), np.uint8) for i in range(geometry.depth)]
+
+    def _blocks_offset(self) -> int:
+        return aligned(8 * _RUN_WORDS + Ledger.bytes(LEDGER_RECORDS, LOSS), 4096)
+
+    def _sizes(self) -> dict[str, int]:
+        geometry, camera = self.plan.geometry, self.plan.experiment.camera
+        frames = RingLayout(geometry.frame_slots, FRAME_META, np.dtype(camera.dtype), camera.shape_hw)
+        scratch = geometry.depth * aligned(geometry.scratch_bytes, 4096)
+        return {
+            "frames": frames.bytes,
+            "results": self._result_layout().bytes,
+            "work": aligned(self._unit_layout().bytes, 4096) + scratch,
+            "state": TwoCopies.bytes(geometry.state_bytes),
+            "status": self._blocks_offset() + geometry.blocks * BLOCK_BYTES,
+        }
