@@ -7,7 +7,7 @@ BIN     = $(VENV)/bin
 # An environment is good as long as these two files say the same.
 HASH   := $(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 # Bytecode is compiled at the first import, of what is imported, instead of at installation, of everything.
-PIP     = $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --no-compile -c constraints.txt
+PIP     = $(BIN)/python -m pip --disable-pip-version-check --no-input install -qq --no-compile -c constraints.txt
 PYTEST  = $(BIN)/python -m pytest
 
 RUN_STAMP  = $(VENV)/.made-run-$(HASH)

@@ -97,7 +97,7 @@ def _descriptors() -> frozenset[str]:
     folder = Path("/proc/self/fd")
     for entry in folder.iterdir() if folder.is_dir() else ():
         try:
-            target = os.readlink(entry)
+            target = str(entry.readlink())
         except OSError:  # the one that lists the folder
             continue
         if target != f"/proc/{os.getpid()}/fd" and int(entry.name) != _tracker_descriptor():
