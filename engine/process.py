@@ -111,7 +111,7 @@ class Job:
 
     def result_reader(self) -> LosslessReader:
         """This process's lossless reader of the result ring; it goes on where the last such process finished."""
-        return LosslessReader(self.results, self.process.reader)
+        return LosslessReader(self.results, self.process.reader, self.frames.released)
 
     @property
     def orphaned(self) -> bool:

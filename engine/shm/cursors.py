@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from engine.shm.atomics import LINE, load, store
 from engine.shm.ring import CURSORS, READERS, Ring
 from engine.shm.steps import Steps, run
-from engine.shm.wakeup import wait_for
+from engine.shm.wakeup import Bell, wait_for
 
 _CURSOR, _JOINED, _LET_GO, _EXPECTED = 0, 1, LINE, 2 * LINE
 
@@ -85,11 +85,13 @@ class CursorTable:
 class LosslessReader:
     """Every place in order. The ring waits for it: call `done` when what it read is safe.
 
-    A process that starts again goes on after the last `done`.
+    A process that starts again goes on after the last `done`. `released` is the bell of who waits for room, the
+    ring's own if None.
     """
 
-    def __init__(self, ring: Ring, reader: int) -> None:
+    def __init__(self, ring: Ring, reader: int, released: Bell | None = None) -> None:
         self._ring = ring
+        self._released = released or ring.released
         self._base = _base(reader)
         self._next = load(ring.words, self._base + _CURSOR) + 1
         self.lost = 0
@@ -124,7 +126,7 @@ class LosslessReader:
         if place > load(self._ring.words, self._base + _CURSOR):
             yield "read.5"
             store(self._ring.words, self._base + _CURSOR, place)
-            self._ring.released.ring()
+            self._released.ring()
 
 
 class FollowingReader:

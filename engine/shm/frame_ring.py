@@ -132,9 +132,8 @@ class FrameWriter:
             why = verdict or why
             return True if verdict is None else None
 
-        # Trackers ring `finished`, readers ring `released`; one bell can be slept on, the other is seen in 0.1 s.
-        bell = self._units.finished if self._blocked(place, live) is Blocked.TRACKERS else self._frames.released
-        freed = wait_for(bell, look, timeout_s, between)
+        # Whoever may have made room rings this bell: readers of either ring, trackers and the linker.
+        freed = wait_for(self._frames.released, look, timeout_s, between)
         waited = time.monotonic_ns() - started
         held, let_go = self.hold, sum(guard.let_go for guard in self._guards)
         if why is Blocked.TRACKERS:
