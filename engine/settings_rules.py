@@ -141,15 +141,15 @@ def _tile_overlap(e: Experiment) -> Iterator[Fault]:
     given = e.tracking.tile_overlap
     if not given or e.tracking.diameter % 2 == 0:
         return
-    try:
-        tiling = importlib.import_module("engine.workers.tiling")
-    except ImportError:  # a camera PC without the engine's needs
-        return
-    needed = tiling.needed_overlap(e.tracking.diameter, e.tracking.separation)
+    # By name: settings are read on camera PCs too, and by processes that track nothing.
+    tiling = importlib.import_module("engine.workers.tiling")
+    parameters = importlib.import_module("engine.workers.parameters")
+    needed = tiling.overlap_needed(parameters.LocateParameters.from_settings(e.tracking, e.camera))
     if given < needed:
         yield Fault(
             "tracking.tile_overlap",
-            f"{given} is too small: features at the seams would differ; it must be at least {needed}",
+            f"{given} is too small: features at the seams would differ; diameter {e.tracking.diameter} and separation "
+            f"{e.tracking.separation} need {needed}",
             remedy=f"Try {needed}, or 0 to have it chosen.",
             depends_on=("tracking.diameter", "tracking.separation"),
         )

@@ -1,0 +1,182 @@
+"""What settings mean in memory, data rates and minutes, on this machine."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from engine.experiment import Experiment
+from engine.frames import FRAME_META
+from engine.rows import RESULT_META, ROW
+from engine.settings_rules import existing_cores, parse_cores
+
+PARTICLES_ASSUMED = 1000  # a frame, for the size of tables: a crowded field of view
+CSV_BYTES_A_ROW = 100
+IMAGES_RATIO = 2.8  # shuffle and Zstandard on camera noise, which allows 2.97
+RESULT_SECONDS = 10.0  # of results that wait for a recorder
+SHARE_OF_MEMORY = 4  # the frame ring takes at most a quarter of what is free
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Everything that `ringtrack check` tells. Bytes, seconds, and megabytes (10^6) where the name says so."""
+
+    experiment: Experiment
+    camera_mb_s: float
+    ring_slots: int
+    ring_bytes: int
+    ring_seconds: float
+    ring_is_cut: bool
+    result_slots: int
+    result_bytes: int
+    result_seconds: float
+    workers: int
+    cores: int
+    pinned: bool
+    recorders: list[tuple[str, float, str]]  # name, bytes a second, remark
+    data_folder: str
+    disk_free: int
+    disk_seconds: float | None  # until it is full; None: nothing is recorded
+    addresses: list[str]
+    warnings: list[str]
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Figures:
+        e = experiment
+        entry = _aligned(e.camera.frame_bytes) + _aligned(FRAME_META.itemsize)
+        wanted = max(4, math.ceil(e.ring.seconds * e.camera.fps))
+        slots = max(4, min(wanted, memory_for_ring() // entry))
+        result_entry = _aligned(e.ring.max_particles * ROW.itemsize) + _aligned(RESULT_META.itemsize)
+        result_slots = max(slots, math.ceil(RESULT_SECONDS * e.camera.fps))
+        recorders = _recorders(e)
+        folder, free = _disk(Path(e.experiment.data).expanduser())
+        rate = sum(each for _, each, _ in recorders)
+        cores = parse_cores(e.tracking.cores) or existing_cores()
+        workers = e.tracking.workers or _workers(len(cores))
+        addresses = [e.camera.listen, e.control.listen] + [f"http://{e.web.listen}"] * e.web.enabled
+        return cls(
+            experiment=e,
+            camera_mb_s=e.camera.frame_bytes * e.camera.fps / 1e6,
+            ring_slots=slots,
+            ring_bytes=slots * entry,
+            ring_seconds=slots / e.camera.fps,
+            ring_is_cut=slots < wanted,
+            result_slots=result_slots,
+            result_bytes=result_slots * result_entry,
+            result_seconds=result_slots / e.camera.fps,
+            workers=workers,
+            cores=len(cores),
+            pinned=len(cores) > workers + 3,
+            recorders=recorders,
+            data_folder=str(folder),
+            disk_free=free,
+            disk_seconds=free / rate if rate else None,
+            addresses=addresses,
+            warnings=_warnings(e),
+        )
+
+    @property
+    def stall_s(self) -> dict[str, float]:
+        """How long the disk may stand still before anything is lost or held up, for each kind of recorder."""
+        stalls = {}
+        if self.experiment.record.hdf5 or self.experiment.record.csv:
+            stalls["tables"] = self.result_seconds
+        if self.experiment.record.images or self.experiment.record.tiff:
+            stalls["images"] = self.ring_seconds
+        return stalls
+
+    def stall_said(self) -> str:
+        said = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.stall_s.items())
+        hold = f"then the ring is held for at most {self.experiment.ring.hold_s:g} s, then the recorder is let go"
+        return f"{said}; {hold}" if said else "nothing is recorded"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For machines: plain values under the names above."""
+        values = asdict(self)
+        del values["experiment"]
+        values["recorders"] = {name: {"bytes_s": rate, "gb_hour": rate * 3.6e-6} for name, rate, _ in self.recorders}
+        return values | {"stall_s": self.stall_s}
+
+
+def memory_for_ring() -> int:
+    """Bytes that the frame ring may take: a quarter of the free memory, and no more than /dev/shm has."""
+    import psutil
+
+    free = psutil.virtual_memory().available // SHARE_OF_MEMORY
+    shm = Path("/dev/shm")
+    return min(free, shutil.disk_usage(shm).free) if shm.is_dir() else free
+
+
+def _aligned(size: int) -> int:
+    return -(-size // 4096) * 4096
+
+
+def _workers(cores: int) -> int:
+    return cores - 2 if cores >= 5 else cores
+
+
+def _recorders(e: Experiment) -> list[tuple[str, float, str]]:
+    rows_s = min(PARTICLES_ASSUMED, e.ring.max_particles) * e.camera.fps
+    per = f" with {min(PARTICLES_ASSUMED, e.ring.max_particles)} particles a frame"
+    raw = e.camera.frame_bytes * e.camera.fps
+    found = []
+    if e.record.hdf5:
+        found.append(("hdf5", rows_s * ROW.itemsize + e.camera.fps * RESULT_META.itemsize, per))
+    if e.record.csv:
+        found.append(("csv", rows_s * CSV_BYTES_A_ROW, per))
+    if e.record.images:
+        found.append(("images", raw / IMAGES_RATIO, f" if noise shrinks to 1/{IMAGES_RATIO}"))
+    if e.record.tiff:
+        found.append(("tiff", float(raw), ""))
+    return found
+
+
+def _disk(folder: Path) -> tuple[Path, int]:
+    """The data folder, and the free bytes of the disk it is or will be on."""
+    folder = folder.absolute()
+    return folder, shutil.disk_usage(_first_existing(folder)).free
+
+
+def _first_existing(folder: Path) -> Path:
+    return next(parent for parent in (folder, *folder.parents) if parent.exists())
+
+
+def _warnings(e: Experiment) -> list[str]:
+    found = []
+    disk = math.pi * (e.tracking.diameter / 2) ** 2
+    if e.camera.bits >= 10 and e.tracking.minmass < 3 * disk and e.tracking.percentile < 50:
+        found.append(
+            f"tracking.minmass = {e.tracking.minmass:g} lets camera noise through: over a diameter of "
+            f"{e.tracking.diameter} that is {e.tracking.minmass / disk:.2g} counts a pixel above the background. "
+            "On a 1024 x 1024 test frame with 250 particles of diameter 21, minmass = 100 found 1102 and 5000 found "
+            f"the 250. Look at the masses of your particles first; {_rounded(14 * disk):g} may be a good start."
+        )
+    if e.linking.search_range > e.tracking.separation:
+        found.append(
+            f"linking.search_range = {e.linking.search_range:g} is more than tracking.separation = "
+            f"{e.tracking.separation}: neighbours may exchange their identities."
+        )
+    folder = _first_existing(Path(e.experiment.data).expanduser().absolute())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        found.append(f"experiment.data: {folder} cannot be written; `ringtrack run` will refuse")
+    for wanted, package, extra in (
+        (e.lsl.enabled, "pylsl", "lsl"),
+        (e.web.enabled, "tornado", "web"),
+        (e.record.images, "hdf5plugin", "images"),
+    ):
+        if wanted and find_spec(package) is None:
+            found.append(f"the package {package} is missing. Try: pip install 'ringtrack[{extra}]'")
+    if not any((e.record.hdf5, e.record.csv, e.record.images, e.record.tiff)):
+        found.append("nothing is recorded: every key of [record] is false")
+    return found
+
+
+def _rounded(value: float) -> float:
+    """To one digit."""
+    step = 10.0 ** math.floor(math.log10(value))
+    return round(value / step) * step
