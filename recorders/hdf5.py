@@ -1,0 +1,114 @@
+"""The HDF5 recorder: results into `tracking_run_001.h5`, as a process of its own.
+
+`frames_lost` of its counters are numbers that never came here; frames whose tracking failed are recorded as such.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from engine.clocks import measure_utc_offset, monotonic_ns
+from engine.process import Job
+from recorders.hdf5file import DiskError, RunFile
+from recorders.loop import COUNTERS, record
+from recorders.metadata import About
+from recorders.parts import Position, part_path, part_paths, position_before
+from recorders.runfolder import RunFolder
+from recorders.tables import Table
+
+__all__ = ["COUNTERS", "Hdf5Recorder", "main"]
+
+
+class Hdf5Recorder:
+    """A `recorders.loop.Recorder`. A run whose recorder died goes on in a new part."""
+
+    def __init__(self, first: Path, about: About) -> None:
+        """`first` is the file of part 1; the part of `about` is set to the one that is made."""
+        self._first = first
+        self._about = about
+        self._last: np.void | None = None
+
+    def open(self) -> Callable[[int], Position]:
+        part = max(part_paths(self._first), default=0) + 1
+        self._part = part
+        self._file = RunFile(part_path(self._first, part), replace(self._about, part=part))
+        return partial(position_before, self._first, part=part)
+
+    @property
+    def bytes(self) -> int:
+        return self._file.bytes
+
+    def frame(self, meta: np.void, rows: Table) -> None:
+        self._events_at(meta)
+        self._file.frame(meta, rows)
+        if meta["extra_bytes"]:
+            self._file.extra(int(meta["frame"]), _json_of(bytes(meta["extra"]), int(meta["extra_bytes"])))
+        self._last = meta
+
+    def lost(self, losses: Table, ledger: int) -> None:
+        self._file.frames_lost(losses, ledger)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def abandon(self) -> None:
+        """Close the file as it is: the disk is full, but nothing was written halfway."""
+        self._file.close(complete=False)
+
+    def _events_at(self, meta: np.void) -> None:
+        """Write down what changed between the frame before and this one."""
+        frame, last = int(meta["frame"]), self._last
+        if last is None:
+            kind = "recording started" if self._part == 1 else "recorder restarted"
+            self._event(frame, kind, {"part": self._part, "sequence": int(meta["sequence"])})
+            return
+        if meta["sequence"] != last["sequence"]:
+            counters = {"counter_before": int(last["counter"]), "counter": int(meta["counter"])}
+            self._event(frame, "sequence", {"sequence": int(meta["sequence"]), **counters})
+        elif meta["stream"] != last["stream"]:
+            self._event(frame, "sender restarted", {"stream": int(meta["stream"])})
+        if meta["settings"] != last["settings"]:
+            self._event(frame, "settings", {"version": int(meta["settings"])})
+
+    def _event(self, frame: int, kind: str, details: dict[str, int]) -> None:
+        self._file.event(monotonic_ns(), frame, kind, json.dumps(details))
+
+
+def main(job: Job) -> int:
+    """Record the run's results until the ring says that it has ended; the exit status."""
+    folder = RunFolder(job.run_folder)
+    about = About(job.experiment, job.run_id, folder.name, utc_offset_ns=measure_utc_offset().offset_ns)
+    recorder = Hdf5Recorder(folder.hdf5, about)
+    try:
+        record(job, recorder)
+    except DiskError as error:
+        job.log("error", str(error))
+        if not error.intact:
+            # HDF5 would try to write again when the interpreter ends, and crash.
+            sys.stderr.write(f"{error}\n")
+            sys.stderr.flush()
+            os._exit(error.exit_status)
+        recorder.abandon()
+        raise
+    return 0
+
+
+def _json_of(packed: bytes, size: int) -> str:
+    """Free metadata as JSON text; what is no msgpack is kept as hex digits."""
+    data = packed.ljust(size, b"\0")[:size]  # numpy drops zeros at the end of fixed bytes
+    try:
+        return msgspec.json.encode(msgspec.msgpack.decode(data)).decode()
+    except (msgspec.MsgspecError, TypeError, ValueError):
+        return json.dumps({"undecoded": data.hex()})

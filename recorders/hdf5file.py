@@ -1,0 +1,309 @@
+"""The HDF5 file of a run while it is written: tables that grow, readable all the time.
+
+Everything in the file is made before single-writer-multiple-reader (SWMR) mode begins; then tables only grow and
+`processing_metrics` changes in place. Rows are gathered and appended in batches; what `flush` has returned from is
+whole after `kill -9`. The file is never opened for writing again. It is in the v110 format (pandas and R open it),
+its tables carry no filter (a compressed chunk written again at every flush makes the file five times larger).
+
+A write that failed leaves HDF5 in a state in which closing the file crashes the process (HDF5 2.0: segmentation
+fault): after `DiskError` the file is to be left as it is, and the process to end by `os._exit`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from engine.accounting import LOSS, Cause, Step
+from engine.errors import MachineError
+from engine.rows import RESULT_META, State
+from recorders import h5clear
+from recorders.metadata import About, write_about, write_metrics
+from recorders.tables import (
+    EVENTS,
+    EXTRA,
+    STEPS,
+    TABLES,
+    Table,
+    account,
+    frame_rows,
+    lost_rows,
+    range_rows,
+    text_rows,
+    unwritten,
+)
+
+CHUNK_BYTES = 256 * 1024
+METAS = 128
+BATCH_BYTES = 1024 * 1024
+"""Appended at the latest when so much has gathered."""
+
+MIN_FREE_BYTES = 32 * 1024 * 1024
+"""The file is closed in order while there is still so much room, for the other files of the run."""
+
+
+class DiskError(MachineError):
+    """The disk took no more. `intact`: the file may be closed; else it is to be left as it is."""
+
+    def __init__(self, message: str, *, intact: bool) -> None:
+        super().__init__(message)
+        self.intact = intact
+
+
+class RunFile:
+    """One part of a run's results. Its methods are the recorder's; `close` or never."""
+
+    def __init__(self, path: Path, about: About) -> None:
+        """Make the file; `path` must not exist.
+
+        Raises FileExistsError, or MachineError if the folder cannot be written.
+        """
+        self.path = path
+        self.rows = 0
+        self.frames = 0
+        self.flushes = 0
+        self._numbers = 0  # rows of /frames
+        self._lost_at: Counter[int] = Counter()
+        self._ends = (-1, -1)
+        self._latency_ns = (0, 0)  # sum, largest
+        self._settings = 0
+        self._waiting = np.zeros(METAS, RESULT_META)  # frames whose rows of /frames are still to be made
+        self._waiting_count = 0
+        self._gathered = {name: _Gathered(dtype) for name, dtype in TABLES.items()}
+        self._file = _create(path)
+        write_about(self._file, about)
+        for name, dtype in TABLES.items():
+            self._file.create_dataset(
+                name,
+                shape=(0,),
+                maxshape=(None,),
+                chunks=(max(16, CHUNK_BYTES // dtype.itemsize),),
+                dtype=dtype,
+                fillvalue=unwritten(dtype),
+            )
+        self._steps = self._file.create_dataset("accounting/steps", shape=(len(Step),), dtype=STEPS)
+        for name in ("tracks", "frames"):
+            self._file.create_dataset(f"index/{name}", shape=(0, 2), maxshape=(None, 2), chunks=(1024, 2), dtype="<i8")
+        write_metrics(self._file, {"first_frame": -1, "last_frame": -1})
+        self._file.swmr_mode = True
+        self._held = h5clear.hold(path)
+        self.flush()
+
+    def frame(self, meta: np.void, rows: Table) -> None:
+        """Take a frame that arrived (a RESULT_META record) and its rows. Frames and losses come in order."""
+        if self._waiting_count == METAS:
+            self._make_frame_rows()
+        self._waiting[self._waiting_count] = meta
+        self._waiting_count += 1
+        self._gather("tracks", rows)
+
+    def frames_lost(self, losses: Table, ledger: int) -> None:
+        """Take ranges of lost frame numbers (LOSS records, in order): a row of `/frames` for each number."""
+        self._make_frame_rows()
+        table = lost_rows(losses, ledger, self._settings)
+        table["first_row"] = self.rows
+        for loss in losses:
+            self._lost_at[int(loss["step"])] += int(loss["last"] - loss["first"]) + 1
+        self._append_frames(table)
+        self._gather("accounting/lost", range_rows(losses))
+
+    def event(self, t_ns: int, frame: int, kind: str, text: str) -> None:
+        """Write down what happened at this frame, as JSON text."""
+        self._gather("events", text_rows(EVENTS, text, t_ns=t_ns, frame=frame, kind=kind.encode()))
+
+    def extra(self, frame: int, text: str) -> None:
+        """Write down what the source said with this frame, as JSON text."""
+        self._gather("extra", text_rows(EXTRA, text, frame=frame))
+
+    def flush(self) -> None:
+        """Make everything taken so far readable for others, and safe from the death of this process.
+
+        Raises DiskError.
+        """
+        self._make_frame_rows()
+        self._append_gathered()
+        self.flushes += 1
+        count = max(self.frames, 1)
+        metrics: dict[str, int | float] = {
+            "frames_recorded": self.frames,
+            "frames_lost": sum(self._lost_at.values()),
+            "rows": self.rows,
+            "flushes": self.flushes,
+            "first_frame": self._ends[0],
+            "last_frame": self._ends[1],
+            "latency_mean_ms": self._latency_ns[0] / count / 1e6,
+            "latency_max_ms": self._latency_ns[1] / 1e6,
+        }
+        with self._writing():
+            self._steps[...] = account(self._numbers, self._lost_at)
+            write_metrics(self._file, metrics)
+            self._file.flush()
+
+    def close(self, *, complete: bool = True) -> None:
+        """Write the rest and close. `complete`: the run has ended (not: the disk is full)."""
+        if not self._file:
+            return
+        if complete:
+            self.flush()
+        with self._writing():
+            write_index(self._file)
+            write_metrics(self._file, {"complete": int(complete)})
+            self._file.flush()
+            self._file.close()
+        os.fsync(self._held)
+        os.close(self._held)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the file on the disk."""
+        return self.path.stat().st_size
+
+    def _make_frame_rows(self) -> None:
+        if not self._waiting_count:
+            return
+        metas = self._waiting[: self._waiting_count]
+        self._waiting_count = 0
+        table = frame_rows(metas)
+        ends = self.rows + np.cumsum(table["rows"], dtype=np.int64)
+        table["first_row"] = ends - table["rows"]
+        self.rows = int(ends[-1])
+        self.frames += len(table)
+        self._settings = int(table["settings"][-1])
+        latency_ns = table["t_published_ns"] - table["t_received_ns"]
+        self._latency_ns = (
+            self._latency_ns[0] + int(latency_ns.sum()),
+            max(self._latency_ns[1], int(latency_ns.max())),
+        )
+        self._append_frames(table)
+        self._note_failed(metas[metas["state"] == State.FAILED])
+
+    def _append_frames(self, table: Table) -> None:
+        self._numbers += len(table)
+        first = int(table["frame"][0]) if self._ends[0] < 0 else self._ends[0]
+        self._ends = (first, int(table["frame"][-1]))
+        self._gather("frames", table)
+
+    def _note_failed(self, metas: Table) -> None:
+        if len(metas):
+            losses = np.zeros(len(metas), LOSS)
+            losses["first"] = losses["last"] = metas["frame"]
+            losses["sequence"], losses["t_ns"] = metas["sequence"], metas["t_published_ns"]
+            losses["step"], losses["cause"] = Step.TRACKER, Cause.FAILED_TWICE
+            self._lost_at[Step.TRACKER] += len(losses)
+            self._gather("accounting/lost", range_rows(losses))
+
+    def _gather(self, name: str, rows: Table) -> None:
+        gathered = self._gathered[name]
+        gathered.add(rows)
+        if gathered.bytes >= BATCH_BYTES:
+            self._append_gathered()
+
+    def _append_gathered(self) -> None:
+        # /tracks before /frames: a row of /frames says that its rows are there.
+        self._refuse_if_full()
+        with self._writing():
+            for name, gathered in self._gathered.items():
+                if gathered.count:
+                    append(self._file[name], gathered.take())
+
+    def _refuse_if_full(self) -> None:
+        free = shutil.disk_usage(self.path.parent).free
+        if free < MIN_FREE_BYTES + sum(gathered.bytes for gathered in self._gathered.values()):
+            raise DiskError(
+                f'recorder "hdf5" stopped: {self.path.parent} is full ({free / 2**30:.1f} GiB free). {self.path.name} '
+                "was closed in order and ends there.",
+                intact=True,
+            )
+
+    def _writing(self) -> _Writing:
+        return _Writing(self.path)
+
+
+class _Writing:
+    """Turns HDF5's own errors into a DiskError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if isinstance(error, (OSError, RuntimeError)):
+            why = str(error).partition("error message = '")[2].partition("'")[0] or str(error)
+            raise DiskError(
+                f'recorder "hdf5" stopped: {self._path} could not be written: {why}. It stays readable up to its last '
+                "flush.",
+                intact=False,
+            ) from error
+
+
+class _Gathered:
+    """Rows of one table, waiting to be appended; the array is used again and again."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._array = np.zeros(64, dtype)
+        self.count = 0
+
+    @property
+    def bytes(self) -> int:
+        return self.count * self._array.itemsize
+
+    def add(self, rows: Table) -> None:
+        end = self.count + len(rows)
+        if end > len(self._array):
+            larger = np.zeros(2 * end, self._array.dtype)
+            larger[: self.count] = self._array[: self.count]
+            self._array = larger
+        self._array[self.count : end] = rows
+        self.count = end
+
+    def take(self) -> Table:
+        """All of them; valid until the next `add`."""
+        rows = self._array[: self.count]
+        self.count = 0
+        return rows
+
+
+def append(dataset: h5py.Dataset, rows: Table) -> None:
+    """Add rows at the end of a table."""
+    before, count = dataset.shape[0], len(rows)
+    dataset.resize((before + count,))
+    space = dataset.id.get_space()
+    space.select_hyperslab((before,), (count,))
+    dataset.id.write(h5py.h5s.create_simple((count,)), space, rows)
+
+
+def write_index(file: h5py.File) -> None:
+    """`/index`: where in the file the blocks of `/tracks` and `/frames` lie, as (byte, rows).
+
+    For programs that cannot read HDF5 tables (Octave): they can read bytes.
+    """
+    for name in ("tracks", "frames"):
+        dataset = file[name]
+        places: list[tuple[int, int]] = []
+        dataset.id.chunk_iter(lambda chunk, out=places: out.append((chunk.chunk_offset[0], chunk.byte_offset)))
+        step, total = dataset.chunks[0], dataset.shape[0]
+        table = [(byte, min(step, total - first)) for first, byte in sorted(places) if first < total]
+        index = file[f"index/{name}"]
+        index.resize((len(table), 2))
+        if table:
+            index[...] = np.array(table, "<i8")
+
+
+def _create(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "x", libver=("v110", "v110"))
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if path.exists():
+            raise FileExistsError(f"{path} is there already: a recording is never overwritten") from None
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise MachineError(f"{path.parent} cannot be written: {why}. Set experiment.data to another folder.") from None

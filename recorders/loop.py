@@ -1,0 +1,183 @@
+"""What every recorder of results does: read the ring without losing a place, hand on, flush, say that it is safe.
+
+A recorder is five methods (`Recorder`). The loop gives it every frame once and in order of frame number, and before a
+frame the numbers that were lost before it. The reader's cursor moves only after a flush: what a recorder had not
+flushed when it died, its successor is given again.
+
+States of a recorder: open -> frames and losses, flushed now and then -> closed at the closing place of the ring.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from engine.accounting import LOSS
+from engine.frames import Kind
+from engine.process import Job
+from engine.shm.cursors import Gap
+from engine.shm.ledger import LedgerOverrunError
+from engine.shm.ring import OverrunError
+from recorders.losses import Losses
+from recorders.parts import Position
+from recorders.tables import Table
+
+COUNTERS = ("frames_recorded", "frames_lost", "rows", "bytes", "flushes")
+"""Of every recorder: frames that arrived, numbers that did not, rows of particles; bytes of its file."""
+
+BEAT_S = 0.1
+LAST_CALL_S = 0.8
+"""Told to leave, a recorder takes what is in the ring for so long; a process without supervisor has 1.5 s in all."""
+
+
+class Recorder(Protocol):
+    """Something that keeps results. Errors it raises end its process; its file stays as `flush` left it."""
+
+    @property
+    def bytes(self) -> int:
+        """Size of its file."""
+
+    def open(self) -> Callable[[int], Position]:
+        """Make the file. Returns: given the first frame number that comes, how far earlier recorders had come."""
+
+    def frame(self, meta: np.void, rows: Table) -> None:
+        """Take a frame: its RESULT_META record and its rows, both the recorder's own."""
+
+    def lost(self, losses: Table, ledger: int) -> None:
+        """Take losses (LOSS records) before the next frame; `ledger`: records noticed in the run until then."""
+
+    def flush(self) -> None:
+        """Make all that was taken safe from the death of this process."""
+
+    def close(self) -> None:
+        """The run has ended: flush, finish the file, close it."""
+
+
+def record(job: Job, recorder: Recorder, clock: Callable[[], float] = time.monotonic) -> None:
+    """Run a recorder to the end of the run. Raises what the recorder raises."""
+    _Loop(job, recorder, clock).run()
+
+
+class _Loop:
+    def __init__(self, job: Job, recorder: Recorder, clock: Callable[[], float]) -> None:
+        self._job = job
+        self._recorder = recorder
+        self._clock = clock
+        # A reader that does not move for hold_s is let go: three flushes fit in.
+        settings = job.experiment
+        self._flush_s = min(settings.record.flush_s, settings.ring.hold_s / 3)
+        self._most_places = max(1, job.results.slots // 4)
+        self._losses: Losses | None = None
+        self._missed = 0  # places overrun since the last frame
+        self._last = -1  # the newest place that was handed on
+        self._counts = dict.fromkeys(COUNTERS, 0)  # since the last flush
+        self._bytes = 0
+
+    def run(self) -> None:
+        job = self._job
+        earlier = self._recorder.open()
+        reader = job.result_reader()
+        job.status.ready()
+        next_flush = self._clock() + self._flush_s
+        last_call = float("inf")
+        while True:
+            job.status.beat()
+            if job.stopping and last_call == float("inf"):
+                last_call = self._clock() + LAST_CALL_S
+            place = reader.next(max(0.0, min(BEAT_S, next_flush - self._clock())))
+            copied = None
+            if isinstance(place, int):
+                copied = self._copy(place)
+                place = reader.overrun(place) if copied is None else place
+            if isinstance(place, Gap):
+                self._overrun(place)
+            elif place is not None and copied is not None:
+                meta, rows = copied
+                if meta["kind"] == Kind.CLOSING:
+                    self._end(int(meta["ledger"]))
+                    reader.done(place)
+                    return
+                self._frame(earlier, meta, rows)
+                self._last = place
+            if (place is None and job.stopping) or self._clock() > last_call:
+                self._end(job.ledger.count)  # Told to leave without a closing place: whoever would write it is dead.
+                reader.done(self._last)
+                return
+            if self._clock() >= next_flush or self._counts["frames_recorded"] >= self._most_places:
+                if self._counts["frames_recorded"]:
+                    self._recorder.flush()
+                    self._flushed()
+                    reader.done(self._last)
+                next_flush = self._clock() + self._flush_s
+
+    def _copy(self, place: int) -> tuple[np.void, Table] | None:
+        """Record and rows of a place, our own; None if it was overwritten meanwhile."""
+        try:
+            with self._job.results.view(place) as entry:
+                return entry.meta.copy(), entry.data[: int(entry.meta["rows"])].copy()
+        except OverrunError:
+            return None
+
+    def _frame(self, earlier: Callable[[int], Position], meta: np.void, rows: Table) -> None:
+        frame, sequence, ledger = int(meta["frame"]), int(meta["sequence"]), int(meta["ledger"])
+        if self._losses is None:
+            self._losses = Losses(earlier(frame))
+        if frame != self._losses.next_frame or self._missed:
+            records = self._ledger_up_to(ledger)
+            lost, unexplained = self._losses.before(frame, sequence, records, self._missed, time.monotonic_ns())
+            self._hand_on(lost, ledger)
+            for hole in unexplained:
+                self._job.log(
+                    "error",
+                    f"{self._job.name}: frames {hole.first} to {hole.last} are missing and nobody said why",
+                    first=hole.first,
+                    last=hole.last,
+                )
+        else:
+            self._losses.next_frame = frame + 1
+        self._losses.ledger, self._missed = ledger, 0
+        self._recorder.frame(meta, rows)
+        self._counts["frames_recorded"] += 1
+        self._counts["rows"] += len(rows)
+
+    def _end(self, ledger: int) -> None:
+        if self._losses is None:
+            self._losses = Losses(Position(None, 0))
+        records = self._ledger_up_to(ledger)
+        self._hand_on(self._losses.at_end(records, self._missed, time.monotonic_ns()), ledger)
+        self._recorder.close()
+        self._flushed()
+
+    def _hand_on(self, losses: Table, ledger: int) -> None:
+        if len(losses):
+            self._recorder.lost(losses, ledger)
+            self._counts["frames_lost"] += int((losses["last"] - losses["first"] + 1).sum())
+
+    def _overrun(self, gap: Gap) -> None:
+        self._missed += gap.count
+        self._job.log(
+            "warning",
+            f"{self._job.name} was too slow: {gap.count} places of the ring were overrun; they are listed as lost",
+            first=gap.first,
+            last=gap.last,
+        )
+
+    def _ledger_up_to(self, ledger: int) -> Table:
+        assert self._losses is not None
+        try:
+            return self._job.ledger.read(self._losses.ledger, ledger)
+        except LedgerOverrunError as error:
+            self._job.log("error", f"{self._job.name}: the list of losses came round before it was read: {error}")
+            return np.zeros(0, LOSS)
+
+    def _flushed(self) -> None:
+        """What was counted since the last flush is safe now: only then is it counted for all to see."""
+        size = self._recorder.bytes
+        self._counts["bytes"], self._bytes = size - self._bytes, size
+        self._counts["flushes"] = 1
+        for name, count in self._counts.items():
+            self._job.status.count(name, count)
+            self._counts[name] = 0

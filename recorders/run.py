@@ -1,0 +1,155 @@
+"""Open a run: finished, still being recorded, or cut short; one file or several parts.
+
+`Run.open("data/2026-11-21/run_001")` reads what is there at that moment; nothing stays open. Tables come as pandas
+DataFrames, frame numbers as they are in the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from engine.experiment import Experiment
+from engine.rows import ROW
+from recorders.join import accounting, joined_frames, lost_ranges
+from recorders.metadata import read_group
+from recorders.parts import Part, RunError, opened, part_paths, read_parts, read_rows
+from recorders.tables import EVENTS, EXTRA, FRAMES, Table, joined_text
+
+GROUPS = ("acquisition_params", "tracking_config", "system_info", "processing_metrics")
+
+
+class Run:
+    """A run's recording. Properties are read when first asked for, and kept; `open` again to see more of a live run."""
+
+    def __init__(self, first: Path) -> None:
+        self.path = first
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """Open a run by its folder, or by its HDF5 file (any part of it).
+
+        Raises RunError if there is no recording.
+        """
+        path = Path(path)
+        if path.is_dir():
+            found = sorted(path.glob("tracking_run_*.h5"), key=lambda p: (len(p.name), p.name))
+            if not found:
+                raise RunError(f"{path} holds no recording (tracking_run_….h5)")
+            path = found[0]
+        first = path.with_name(path.name.split(".part")[0] + ".h5") if ".part" in path.name else path
+        if not part_paths(first):
+            raise RunError(f"{path} does not exist")
+        return cls(first)
+
+    @property
+    def parts(self) -> list[Part]:
+        """What counts of each file, in order."""
+        return self._parts
+
+    @property
+    def frames(self) -> Sequence[npt.NDArray[np.uint8] | npt.NDArray[np.uint16]]:
+        """The images, where images were recorded: `frames[i]` is `(height, width)` of frame number i.
+
+        Raises RunError if there are none.
+        """
+        raise RunError(
+            f"{self.path.name} holds no images, only what was tracked in them. Where the camera software kept its "
+            "files, the column file_name of frames_table names them."
+        )
+
+    @cached_property
+    def tracks(self) -> pd.DataFrame:
+        """One row a particle and frame, trackpy's names: goes into trackpy as it is."""
+        return pd.DataFrame.from_records(self.tracks_array)
+
+    @cached_property
+    def frames_table(self) -> pd.DataFrame:
+        """One row for every frame number, lost ones included."""
+        return _as_frame(self.frames_array)
+
+    @cached_property
+    def events(self) -> pd.DataFrame:
+        """What happened, when (our clock), at which frame; `json` is the text of the details."""
+        entries = joined_text(np.concatenate([np.zeros(0, EVENTS), *self._cut("events")]))
+        columns = ["t_ns", "frame", "kind", "json"]
+        return pd.DataFrame(
+            [[int(row["t_ns"]), int(row["frame"]), bytes(row["kind"]).decode(), text] for row, text in entries],
+            columns=columns,
+        )
+
+    @cached_property
+    def extra(self) -> dict[int, str]:
+        """Free metadata of the source by frame number, as JSON text; frames without are not in it."""
+        entries = joined_text(np.concatenate([np.zeros(0, EXTRA), *self._cut("extra")]))
+        return {int(row["frame"]): text for row, text in entries}
+
+    @cached_property
+    def accounting(self) -> pd.DataFrame:
+        """One row a step: in, out, lost, in_flight, counted from the table of frames."""
+        return _as_frame(accounting(self.frames_array)).set_index("step")
+
+    @cached_property
+    def lost(self) -> pd.DataFrame:
+        """Every loss as a range of frame numbers, with step and cause."""
+        return _as_frame(lost_ranges(self._parts))
+
+    @cached_property
+    def settings(self) -> Experiment:
+        """The experiment with which the run began."""
+        with opened(self._any) as file:
+            return Experiment.loads(file["metadata"].attrs["experiment_toml"], self.path.name)
+
+    @cached_property
+    def metadata(self) -> dict[str, dict[str, Any]]:
+        """The groups of `/metadata` as dictionaries; `processing_metrics` is of the newest part."""
+        with opened(self._any) as file:
+            out = {name: read_group(file, name) for name in GROUPS}
+        with opened(list(part_paths(self.path).values())[-1]) as file:
+            return out | {"processing_metrics": read_group(file, "processing_metrics")}
+
+    @cached_property
+    def tracks_array(self) -> Table:
+        """`/tracks` as a record array."""
+        blocks = [np.zeros(0, ROW)]
+        for part in self._parts:
+            with opened(part.path) as file:
+                blocks.extend(read_rows(file, "tracks", part.tracks))
+        return np.concatenate(blocks)
+
+    @cached_property
+    def frames_array(self) -> Table:
+        """`/frames` as a record array, `first_row` counted in `tracks_array`."""
+        return joined_frames(self._parts) if self._parts else np.zeros(0, FRAMES)
+
+    @cached_property
+    def _parts(self) -> list[Part]:
+        return read_parts(self.path)
+
+    @property
+    def _any(self) -> Path:
+        return next(iter(part_paths(self.path).values()))
+
+    def _cut(self, name: str) -> Iterator[Table]:
+        """A table of each part, without what a later part did again."""
+        starts = [int(part.table["frame"][0]) for part in self._parts[1:]]
+        for part, end in zip(self._parts, [*starts, None]):
+            with opened(part.path) as file:
+                rows: Table = file[name][...]
+            rows = rows[rows[rows.dtype.names[0]] >= 0]  # type: ignore[index]
+            yield rows if end is None else rows[rows["frame"] < end]
+
+
+def _as_frame(table: Table) -> pd.DataFrame:
+    """A DataFrame with text instead of bytes."""
+    out = pd.DataFrame.from_records(table)
+    for name in table.dtype.names or ():
+        if table.dtype[name].kind == "S":
+            out[name] = [value.decode() for value in table[name].tolist()]
+    return out
