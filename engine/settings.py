@@ -101,9 +101,10 @@ def _parsed(text: str, name: str, faults: list[Fault]) -> tuple[Layer, Given | N
     """The values of one file, and its `base`."""
     layer = Layer(name)
     try:
-        data = tomllib.loads(text)
+        data = tomllib.loads(text + "\n")  # so that a fault in the last line is not "at end of document"
     except tomllib.TOMLDecodeError as error:
-        faults.append(Fault(name, f"is not TOML: {error}", "", _line_shown(text, str(error))))
+        said = str(error).replace("Cannot overwrite a value", "a key is given twice")
+        faults.append(Fault(name, f"is not TOML: {said}", "", _line_shown(text, said)))
         return layer, None
     lines = key_lines(text)
 
@@ -169,8 +170,8 @@ def _give(layer: Layer, section: str, key: str, value: Any, place: str, faults: 
     if section == "notes":
         if isinstance(value, (datetime.date, datetime.time)):
             value = value.isoformat()
-        sound = isinstance(value, str) or (isinstance(value, (int, float)) and abs(value) < 2**63)
-        if sound and value == value:
+        whole = isinstance(value, int) and -(2**63) <= value < 2**63  # what TOML and JSON hold
+        if whole or isinstance(value, str) or (isinstance(value, float) and math.isfinite(value)):
             layer.values[section, key] = Given(value, place)
         else:
             faults.append(Fault(name, f"{unlike(value)}; it must be text, a number, true or false", place))
