@@ -162,7 +162,7 @@ def _warnings(e: Experiment) -> list[str]:
             f"{e.tracking.separation}: neighbours may exchange their identities."
         )
     folder = _first_existing(Path(e.experiment.data).expanduser().absolute())
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         found.append(f"experiment.data: {folder} cannot be written; `ringtrack run` will refuse")
     for wanted, package, extra in (
         (e.lsl.enabled, "pylsl", "lsl"),
