@@ -1,6 +1,7 @@
 """How far the receiver's clock is from the sender's, from the answers' round trips.
 
-Each answer brings four times: t1 sent and t4 answer received (sender's clock), t2 received and t3 answered (receiver's).
+Each answer brings four times: t1 sent and t4 answer received (sender's clock), t2 received and t3 answered
+(receiver's).
 No message arrives before it was sent, so the offset o = receiver minus sender lies in [t3 - t4, t2 - t1]. That holds
 whatever the delays are: it is a bound, not an average, and the tightest trips of a window decide.
 

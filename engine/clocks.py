@@ -7,10 +7,10 @@ seconds. Plain Python: this file also runs on the camera PC.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -75,11 +75,10 @@ def boot_id() -> str:
     Containers of one machine share it, unless one lives in a time namespace of its own, which is part of the name.
     """
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            boot = file.read().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
     try:
-        return f"{boot} {os.readlink('/proc/self/ns/time')}"
+        return f"{boot} {Path('/proc/self/ns/time').readlink()}"
     except OSError:
         return boot
