@@ -1,0 +1,319 @@
+"""The detector: the features that `trackpy.locate` finds in the whole frame, whatever the tiles.
+
+Steps of a frame:
+
+1. *peak* (tile): the largest band-passed value of the core; pixels at the sensor's limit.
+2. *quantise* (tile): the levels of the core, scaled by the largest peak of all tiles, and their coarse histogram.
+3. *threshold* (frame): the exact percentile of all levels that are not 0.
+4. *refine* (tile): maxima in the core, refined and characterised; sums of the background pixels.
+5. *finish* (frame): raster order, too-close rule, filters, rows.
+
+A tile's features have room for twice what a dense random image has; where plateaus make more, the tile says how many,
+and the last step does that tile once more with room enough: slower, never less.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.rows import FILTERS
+from engine.workers import bandpass, levels, maxima, merge, noise, refine
+from engine.workers.detector import Step
+from engine.workers.features import COLUMNS, Column
+from engine.workers.layout import Layout
+from engine.workers.masks import Mask
+from engine.workers.parameters import LocateParameters
+from engine.workers.tiling import Tile, cut
+
+PEAK, QUANTISE, THRESHOLD, REFINE, FINISH = range(5)
+STEPS = (
+    Step("peak", whole=False),
+    Step("quantise", whole=False),
+    Step("threshold", whole=True),
+    Step("refine", whole=False),
+    Step("finish", whole=True),
+)
+SPARE_FEATURES = 64  # a tile has room for at least so many
+GRID_AT_LEAST = 8  # pixels of a cell of the too-close rule
+
+
+@dataclass(frozen=True)
+class Found:
+    """Features of a frame after the too-close rule: rows `order` of `features` (columns: features.Column)."""
+
+    features: NDArray[np.float64]
+    order: NDArray[np.int64]
+    scale: float
+    black: float
+    noise: float
+
+
+class CentroidDetector:
+    """Crocker and Grier's centroids (J. Colloid Interface Sci. 179, 298, 1996), as trackpy computes them."""
+
+    steps = STEPS
+
+    def __init__(self, parameters: LocateParameters, tile_hw: tuple[int, int] | None = None) -> None:
+        """Lay out the scratch memory for tiles of the given size; None: one tile, the whole frame."""
+        self.parameters = parameters
+        self._cores = cut(parameters.shape_hw, tile_hw or parameters.shape_hw)
+        self.tiles = len(self._cores)
+        if parameters.is_float and self.tiles > 1:
+            raise ValueError("frames of floats are tracked whole")
+        self._mask = Mask.of(parameters.radius)
+        self._taps = parameters.taps
+        self._flip = np.dtype(parameters.dtype if not parameters.is_float else np.uint8).type(parameters.flip)
+        self._limits = np.array([getattr(parameters, name) for name in FILTERS], np.float64)
+        window = parameters.window
+        capacities = [self._capacity(core, window) for core in self._cores]
+        self._starts = np.cumsum([0, *capacities[:-1]], dtype=np.int64)
+        self._ends = self._starts + np.array(capacities, np.int64)
+        height, width = parameters.shape_hw
+        layout = Layout()
+        layout.add("peaks", np.float64, self.tiles, 8)  # by the unit of the tile, step 1: peak, saturated pixels
+        layout.add("coarse", np.int32, self.tiles, bandpass.COARSE_BINS)  # step 2: histogram of the levels' upper bits
+        layout.add("bright", np.int64, self.tiles, 8)  # step 2: levels that are not 0
+        layout.add("levels", parameters.level_dtype, height, width)  # step 2
+        layout.add("frame", np.float64, 8)  # step 3: scale, threshold
+        layout.add("sums", np.int64, self.tiles, 8)  # step 4: background pixels, Σ, Σ of squares; features
+        layout.add("features", np.float64, int(sum(capacities)), COLUMNS)  # step 4
+        self._layout = layout
+        self.scratch_bytes = layout.size
+        self._work = _Work(parameters, self._cores, int(sum(capacities)))
+
+    @staticmethod
+    def _capacity(core: Tile, window: tuple[int, int]) -> int:
+        area = (core.y1 - core.y0) * (core.x1 - core.x0)
+        return min(area, 2 * area // (window[0] * window[1]) + SPARE_FEATURES)
+
+    # --- units ---------------------------------------------------------------------------------------------------
+
+    def run(
+        self, step: int, tile: int, pixels: NDArray[Any], scratch: NDArray[np.uint8], rows: NDArray[Any], meta: Any
+    ) -> None:
+        """Do one unit (engine.workers.detector.Detector)."""
+        pixels = _read_only(pixels)
+        areas = self._layout.views(scratch)
+        if step == PEAK:
+            self._peak(tile, pixels, areas)
+        elif step == QUANTISE:
+            self._quantise(tile, pixels, areas)
+        elif step == THRESHOLD:
+            self._threshold(areas)
+        elif step == REFINE:
+            self._refine(tile, pixels, areas)
+        else:
+            self._finish(pixels, areas, rows, meta)
+
+    def found(self, pixels: NDArray[Any], scratch: NDArray[np.uint8]) -> Found:
+        """Do all steps of a frame but the filters and the rows; the arrays are good until the next frame."""
+        for number, step in enumerate(STEPS[:FINISH]):
+            for tile in range(1 if step.whole else self.tiles):
+                self.run(number, tile, pixels, scratch, _NO_ROWS, None)
+        return self._merge(_read_only(pixels), self._layout.views(scratch))
+
+    def brightest(self, scratch: NDArray[np.uint8]) -> tuple[int, float]:
+        """Largest level of a frame that was done, and the threshold for maxima (NaN: the frame is black)."""
+        areas = self._layout.views(scratch)
+        return int(areas["levels"].max(initial=0)), float(areas["frame"][1])
+
+    def _peak(self, tile: int, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
+        core, parameters, work = self._cores[tile], self.parameters, self._work
+        if parameters.is_float:
+            work.float_levels, work.float_scale = self._float_levels(pixels)
+            peak = 0.0
+        elif parameters.preprocess:
+            peak = self._sweep(core, pixels, 0.0, areas["levels"], areas["coarse"][tile])
+        else:
+            peak = 0.0
+        view = pixels[core.y0 : core.y1, core.x0 : core.x1]
+        areas["peaks"][tile, :2] = peak, np.count_nonzero(view >= parameters.saturation)
+
+    def _quantise(self, tile: int, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
+        core, coarse, parameters = self._cores[tile], areas["coarse"][tile], self.parameters
+        scale = self._scale(areas)
+        if parameters.is_float:
+            areas["levels"][:] = self._work.float_levels
+            coarse[:] = np.bincount(areas["levels"].ravel(), minlength=len(coarse))
+            bright = np.count_nonzero(areas["levels"])
+        elif parameters.preprocess:
+            bright = self._sweep(core, pixels, scale, areas["levels"], coarse)
+        else:
+            bright = levels.copy_levels(pixels, self._flip, *core, areas["levels"], coarse)
+        areas["bright"][tile, 0] = bright
+
+    def _sweep(
+        self, core: Tile, pixels: NDArray[Any], scale: float, out: NDArray[Any], coarse: NDArray[np.int32]
+    ) -> float:
+        parameters, work = self.parameters, self._work
+        threshold = max(float(parameters.threshold), 0.0)
+        value: float = bandpass.sweep(
+            pixels, self._flip, *core, parameters.smoothing_size, *self._taps, threshold, scale, out, coarse,
+            work.integers, work.floats, work.counts,
+        )  # fmt: skip
+        return value
+
+    def _scale(self, areas: dict[str, NDArray[Any]]) -> float:
+        """What makes the largest value of the frame the largest of its type; 1 where nothing is scaled."""
+        if self.parameters.is_float:
+            return self._work.float_scale
+        if not self.parameters.preprocess:
+            return 1.0
+        peak = float(areas["peaks"][:, 0].max())
+        return float(np.iinfo(self.parameters.level_dtype).max) / peak if peak > 0 else 1.0
+
+    def _threshold(self, areas: dict[str, NDArray[Any]]) -> None:
+        coarse = areas["coarse"].sum(axis=0, dtype=np.int64)
+        bright = int(areas["bright"][:, 0].sum())
+        areas["frame"][0] = self._scale(areas)
+        areas["frame"][1] = levels.percentile_of(areas["levels"], coarse, bright, float(self.parameters.percentile))
+
+    def _refine(self, tile: int, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
+        core, work = self._cores[tile], self._work
+        room = areas["features"][self._starts[tile] : self._ends[tile]]
+        areas["sums"][tile, 3] = self._features_of(tile, pixels, areas, room)
+        noise.background_sums(
+            areas["levels"], pixels, self._flip, *core, self._mask.reach, self.parameters.radius[1], work.marks,
+            areas["sums"][tile], work.background,
+        )  # fmt: skip
+
+    def _features_of(
+        self, tile: int, pixels: NDArray[Any], areas: dict[str, NDArray[Any]], room: NDArray[np.float64]
+    ) -> int:
+        """Find and refine what lies in a core, as far as there is room; how many there are."""
+        parameters, core, work = self.parameters, self._cores[tile], self._work
+        height, width = parameters.shape_hw
+        margin_y, margin_x = parameters.margin
+        y0, y1 = max(core.y0, margin_y), min(core.y1, height - margin_y)
+        x0, x1 = max(core.x0, margin_x), min(core.x1, width - margin_x)
+        threshold = float(areas["frame"][1])
+        if np.isnan(threshold) or y0 >= y1 or x0 >= x1:
+            return 0
+        count: int = maxima.find_maxima(
+            areas["levels"], y0, y1, x0, x1, *parameters.window, threshold, int(Column.ROW), room, work.lines,
+            work.dilated,
+        )  # fmt: skip
+        refine.refine(
+            areas["levels"], pixels, self._flip, parameters.saturation, self._mask.reach, parameters.radius[1],
+            self._mask.cosine, self._mask.sine, parameters.max_iterations, room, min(count, len(room)),
+        )  # fmt: skip
+        return count
+
+    # --- the whole frame -----------------------------------------------------------------------------------------
+
+    def _merge(self, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> Found:
+        work, parameters = self._work, self.parameters
+        features, starts, counts = areas["features"], self._starts, areas["sums"][:, 3].copy()
+        order, follows = work.order, work.follows
+        if np.any(starts + counts > self._ends):
+            features, starts = self._with_room(pixels, areas, counts)
+            order, follows = np.empty(len(features), np.int64), np.empty(2 * len(features), np.int64)
+        total = merge.raster_order(features, starts, counts, work.row_starts, order)
+        separation_y, separation_x = parameters.separation
+        if separation_y > 0 and separation_x > 0:
+            total = merge.drop_close(
+                features, order, total, separation_y, separation_x, work.cells, work.cells_x, follows
+            )
+        black, deviation = self._black_and_noise(pixels, areas)
+        return Found(features, order[:total], float(areas["frame"][0]), black, deviation)
+
+    def _with_room(
+        self, pixels: NDArray[Any], areas: dict[str, NDArray[Any]], counts: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """All features of a frame in which a tile had more than it has room for."""
+        starts = np.cumsum(np.concatenate([[0], counts[:-1]]), dtype=np.int64)
+        features = np.empty((int(counts.sum()), COLUMNS))
+        for tile in range(self.tiles):
+            room = features[starts[tile] : starts[tile] + counts[tile]]
+            here, end = self._starts[tile], self._ends[tile]
+            if counts[tile] <= end - here:
+                room[:] = areas["features"][here : here + counts[tile]]
+            else:
+                self._features_of(tile, pixels, areas, room)
+        return features, starts
+
+    def _black_and_noise(self, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> tuple[float, float]:
+        if self.parameters.is_float:
+            dark = pixels[self._work.background.view(bool)]
+            if dark.size == 0:
+                return float("nan"), float("nan")
+            return float(dark.mean()), float(dark.std()) if dark.size > 1 else float("nan")
+        total, first, second = (int(value) for value in areas["sums"][:, :3].sum(axis=0))
+        return noise.noise_of(total, first, second)
+
+    def _finish(self, pixels: NDArray[Any], areas: dict[str, NDArray[Any]], rows: NDArray[Any], meta: Any) -> None:
+        found = self._merge(pixels, areas)
+        removed = self._work.removed
+        order = found.order
+        kept = merge.apply_filters(found.features, order, len(order), found.scale, self._limits, removed)
+        order = order[:kept]
+        overflow = max(0, kept - len(rows))
+        if overflow:
+            # The weakest go; of equal ones the later.
+            mass = found.features[order, Column.MASS]
+            order = order[np.sort(np.argsort(-mass, kind="stable")[: len(rows)])]
+        merge.write_rows(
+            found.features, order, len(order), int(meta["frame"]), found.scale, found.black, found.noise,
+            self._mask.pixels, self.parameters.noise_size[0] * self._mask.root_sum_x2[0], rows,
+        )  # fmt: skip
+        meta["found"] = len(found.order)
+        meta["rows"] = len(order)
+        meta["overflow"] = overflow
+        meta["saturated"] = int(areas["peaks"][:, 1].sum())
+        for name, count in zip(FILTERS, removed):
+            meta[f"removed_{name}"] = count
+
+    def _float_levels(self, pixels: NDArray[Any]) -> tuple[NDArray[np.uint8], float]:
+        """Levels of a frame of floats and their scale, in the arithmetic of its own type."""
+        from engine.workers import float_band  # only engine.locate has float frames
+
+        parameters, band = self.parameters, pixels
+        if parameters.preprocess:
+            band = float_band.band_pass(pixels, parameters.smoothing_size, self._taps, parameters.threshold)
+        peak = band.max()
+        scale = np.iinfo(np.uint8).max / peak if peak != 0 else 1.0
+        return (scale * band.clip(min=0.0)).astype(np.uint8), float(scale)
+
+
+class _Work:
+    """Work space of one detector in one process: made once, reused for every unit."""
+
+    def __init__(self, parameters: LocateParameters, cores: tuple[Tile, ...], features: int) -> None:
+        height, width = parameters.shape_hw
+        tile_height = max(core.y1 - core.y0 for core in cores)
+        tile_width = max(core.x1 - core.x0 for core in cores)
+        window_y, window_x = parameters.window
+        reach = max(len(taps) for taps in parameters.taps)
+        columns = bandpass.work_columns(tile_width, max(parameters.smoothing_size), reach)
+        self.integers = np.zeros((bandpass.INTEGER_ROWS, columns), np.uint32)
+        self.floats = np.zeros((bandpass.FLOAT_ROWS, columns), np.float64)
+        self.counts = np.zeros((bandpass.COUNT_LANES, bandpass.COARSE_BINS), np.int32)
+        level = parameters.level_dtype
+        self.lines = np.zeros((2, tile_width + window_x), level)
+        self.dilated = np.zeros((min(maxima.STRIP, tile_height) + window_y - 1, tile_width), level)
+        marks = tile_width + parameters.diameter[1] + 2
+        self.marks = np.zeros((parameters.diameter[0] + noise.NOISE_ROWS, marks), np.uint8)
+        self.float_levels = np.zeros((0, 0), np.uint8)
+        self.float_scale = 1.0
+        self.background = np.zeros((height, width) if parameters.is_float else (0, 0), np.uint8)
+        self.row_starts = np.zeros(height + 1, np.int64)
+        self.order = np.zeros(features, np.int64)
+        self.follows = np.zeros(2 * features, np.int64)
+        self.removed = np.zeros(len(FILTERS), np.int64)
+        cell_y, cell_x = (max(GRID_AT_LEAST, int(np.ceil(size))) for size in parameters.separation)
+        self.cells_x = width // cell_x + 1
+        self.cells = np.zeros((height // cell_y + 1) * self.cells_x, np.int64)
+
+
+_NO_ROWS: NDArray[Any] = np.zeros(0)
+
+
+def _read_only(pixels: NDArray[Any]) -> NDArray[Any]:
+    """The same pixels as an array that cannot be written: one type for the compiled kernels."""
+    view = pixels.view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,24 @@
+"""How the kernels of this package are compiled: one rule for all.
+
+Every pixel must be rounded alike wherever it falls, in the vector body of a loop or in its tail, in any tile: so no
+fast-math, which would let the compiler reorder sums or fuse a multiplication with an addition. Divisions follow
+IEEE 754 (no exceptions). The interpreter's lock is released. Compiled code is cached on disk, next to the sources or
+in the folder that NUMBA_CACHE_DIR names.
+
+A kernel calls only helpers of its own module: numba's cache looks at the file of the kernel alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from numba import njit
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def kernel(function: F) -> F:
+    """Compile a function for arrays, at its first call with given types."""
+    compiled: F = njit(function, nogil=True, cache=True, error_model="numpy", fastmath=False, boundscheck=False)
+    return compiled

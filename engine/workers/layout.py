@@ -1,0 +1,33 @@
+"""Areas of a shared scratch memory, laid out once: name, type and shape of each, every one on a cache line of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+LINE = 64
+
+
+class Layout:
+    """Where each area lies in a flat buffer of `size` bytes."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._areas: dict[str, tuple[int, np.dtype[Any], tuple[int, ...]]] = {}
+
+    def add(self, name: str, dtype: DTypeLike, *shape: int) -> None:
+        kind = np.dtype(dtype)
+        self._areas[name] = (self.size, kind, shape)
+        needed = kind.itemsize * int(np.prod(shape))
+        self.size += -(-needed // LINE) * LINE
+
+    def views(self, buffer: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """The areas as arrays on a buffer of at least `size` bytes."""
+        if buffer.nbytes < self.size:
+            raise ValueError(f"scratch memory has {buffer.nbytes} bytes; {self.size} are needed")
+        return {
+            name: np.ndarray(shape, dtype=kind, buffer=buffer, offset=offset)
+            for name, (offset, kind, shape) in self._areas.items()
+        }

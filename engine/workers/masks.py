@@ -1,0 +1,39 @@
+"""The pixels of a feature: an elliptical mask of given radius, as one run of columns for each row.
+
+The weights are trackpy's (trackpy.masks), in its order: row after row, from left to right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Mask:
+    """An ellipse of radius (ry, rx) around a pixel; row dy of it reaches from -reach[dy + ry] to +reach[dy + ry]."""
+
+    reach: NDArray[np.int64]
+    cosine: NDArray[np.float64]  # cos 2θ of every pixel
+    sine: NDArray[np.float64]
+    root_sum_x2: tuple[float, float]  # sqrt(Σ y²), sqrt(Σ x²) over the ellipse
+
+    @classmethod
+    def of(cls, radius: tuple[int, int]) -> Self:
+        ry, rx = radius
+        y, x = np.mgrid[-ry : ry + 1, -rx : rx + 1]
+        inside = (y / ry) ** 2 + (x / rx) ** 2 <= 1
+        theta = np.arctan2(y.astype(np.float64), x.astype(np.float64))
+        return cls(
+            reach=(inside.sum(axis=1).astype(np.int64) - 1) // 2,
+            cosine=np.cos(2 * theta)[inside],
+            sine=np.sin(2 * theta)[inside],
+            root_sum_x2=(float(np.sqrt((y[inside] ** 2).sum())), float(np.sqrt((x[inside] ** 2).sum()))),
+        )
+
+    @property
+    def pixels(self) -> int:
+        return len(self.cosine)

@@ -1,0 +1,77 @@
+"""Cutting a frame into tiles.
+
+A *tile* is a rectangle of the frame (its *core*) that one worker computes at a time; cores cover the frame and do not
+overlap. The *overlap* is how far around its core a tile has to see. Workers read pixels in the frame itself and what
+their neighbours published in shared memory, so the overlap is not computed twice; it still says how large a tile's
+view must be, and settings that promise less are refused.
+
+The answer never depends on the tiles.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from engine.errors import SettingsError
+from engine.workers.parameters import LocateParameters
+
+ROWS_AT_LEAST = 64  # of a chosen strip; below it the rows summed up anew at a strip's top start to cost
+STRIPS_A_WORKER = 2  # so that a worker that finished first finds something left to do
+
+
+class Tile(NamedTuple):
+    """A core: rows y0 to y1 and columns x0 to x1 of the frame, the ends not included."""
+
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+
+def cut(shape_hw: tuple[int, int], tile_hw: tuple[int, int]) -> tuple[Tile, ...]:
+    """Cover a frame with tiles, row after row; the last ones of a row or column may be smaller."""
+    height, width = shape_hw
+    rows, columns = min(tile_hw[0], height), min(tile_hw[1], width)
+    return tuple(
+        Tile(y, min(y + rows, height), x, min(x + columns, width))
+        for y in range(0, height, rows)
+        for x in range(0, width, columns)
+    )
+
+
+def choose_tile(shape_hw: tuple[int, int], workers: int) -> tuple[int, int]:
+    """Height and width of a tile where the settings say 0: strips of whole rows, or the whole frame for one worker."""
+    height, width = shape_hw
+    if workers <= 1:
+        return (height, width)
+    strips = min(STRIPS_A_WORKER * workers, max(1, height // ROWS_AT_LEAST))
+    return (-(-height // strips), width)
+
+
+def overlap_needed(parameters: LocateParameters) -> int:
+    """How far around its core a tile has to see, in pixels.
+
+    The band-pass reaches as far as its box or its Gaussian. On the band-passed image a maximum is compared with its
+    window, a feature walks at most `max_iterations - 1` steps and covers its radius from there, and the noise is
+    measured one radius away from anything bright.
+    """
+    reaches = []
+    for axis in (0, 1):
+        band = max(parameters.smoothing_size[axis] // 2, len(parameters.taps[axis]) - 1) if parameters.preprocess else 0
+        radius = parameters.radius[axis]
+        walk = parameters.max_iterations - 1 + radius
+        reaches.append(band + max(parameters.window[axis] // 2, walk))
+    return max(reaches)
+
+
+def check_overlap(given: int, parameters: LocateParameters) -> None:
+    """Refuse an overlap that is too small, naming the one that is needed; 0 stands for that one.
+
+    Raises SettingsError.
+    """
+    needed = overlap_needed(parameters)
+    if 0 < given < needed:
+        raise SettingsError(
+            f"tracking.tile_overlap: {given} is too small; diameter {max(parameters.diameter)} and separation "
+            f"{max(parameters.separation):g} need {needed}. Try {needed}, or 0 to have it chosen."
+        )

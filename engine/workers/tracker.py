@@ -1,0 +1,107 @@
+"""A tracker: claims units of work and does them, until it is told to stop.
+
+Any tracker may take any unit of any place in work; see `engine.shm.units` for how they agree and what happens when one
+dies. The last unit of a place writes the record and the rows of its result.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from engine.clocks import monotonic_ns
+from engine.frames import Kind
+from engine.process import Job
+from engine.rows import RESULT_META, State
+from engine.shm.steps import Steps, run
+from engine.shm.units import OldestUnfinished, Unit
+from engine.shm.wakeup import LONGEST_S, wait_for
+from engine.workers.detector import Detector
+from engine.workers.configure import detector_for
+
+COUNTERS = ("units", "frames", "failures", "busy_ns")
+_INHERITED_BYTES = RESULT_META.fields["t_tracked_ns"][1]  # type: ignore[index]
+
+
+class Tracker:
+    """Does units of work; `worker` is its number among the run's workers."""
+
+    def __init__(self, job: Job, detector: Detector) -> None:
+        self._job = job
+        self._rings = job.rings
+        self._detector = detector
+        self._worker = job.process.worker
+        self._incarnation = self._rings.units.incarnation(self._worker)
+        self._oldest = OldestUnfinished(self._rings.units, self._rings.results.newest + 1)
+
+    def step(self) -> bool:
+        """Do one unit; False if none turned up within `LONGEST_S`."""
+        job, units = self._job, self._rings.units
+        unit = wait_for(units.work, self._claim, LONGEST_S, job.status.beat)
+        job.status.beat()
+        if unit is None:
+            return False
+        started = time.perf_counter_ns()
+        try:
+            run(self._work(unit))
+        except Exception as error:
+            job.log_exception(error)
+            job.status.count("failures")
+            units.failed(unit)
+            return True
+        run(units.done(unit))
+        if unit.step == len(self._detector.steps) - 1:
+            self._rings.frames.released.ring()  # the receiver may wait for this slot
+        job.status.count("units")
+        job.status.count("busy_ns", time.perf_counter_ns() - started)
+        return True
+
+    def _claim(self) -> Unit | None:
+        newest = self._rings.frames.newest
+        return run(self._rings.units.claim(self._oldest.look(newest), newest, self._worker, self._incarnation))
+
+    def _work(self, unit: Unit) -> Steps[None]:
+        """Step 3 of a unit; for the last one, steps 2 and 3 of its result."""
+        yield "unit.3"
+        rings, place = self._rings, unit.place
+        frame = rings.frames.record(place)
+        no_pixels = frame["kind"][0] == Kind.CLOSING
+        if unit.step < len(self._detector.steps) - 1:
+            if not no_pixels:
+                self._detect(unit, None, None)
+            return
+        results = rings.results
+        yield "result.2"
+        results.invalidate(place)
+        yield "result.3"
+        meta = results.record(place)
+        meta.view("u1")[:_INHERITED_BYTES] = frame.view("u1")[:_INHERITED_BYTES]
+        meta.view("u1")[_INHERITED_BYTES:] = 0
+        if unit.mark_only or no_pixels:
+            meta["state"] = State.FAILED if unit.mark_only else State.TRACKED
+        else:
+            self._detect(unit, results.payload(place), meta)
+        meta["attempts"] = rings.units.attempts(place)
+        meta["t_tracked_ns"] = monotonic_ns()
+        self._job.status.count("frames")
+
+    def _detect(self, unit: Unit, rows: Any, meta: Any) -> None:
+        self._detector.run(
+            unit.step,
+            unit.index,
+            self._rings.frames.payload(unit.place),
+            self._rings.scratch(unit.place),
+            rows,
+            meta,
+        )
+
+
+def main(job: Job) -> None:
+    """Load the kernels, wait as the spare if there are enough others, then work."""
+    detector = detector_for(job.experiment)
+    detector.warm()
+    tracker = Tracker(job, detector)
+    if not job.wait_as_spare():
+        return
+    while not job.stopping:
+        tracker.step()
