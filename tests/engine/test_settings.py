@@ -284,3 +284,8 @@ def test_a_sound_experiment_is_read_back_equal() -> None:
     assert again == experiment
     assert again.version_hash() == experiment.version_hash() != Experiment().version_hash()
     assert existing_cores()
+
+
+def test_the_page_of_the_settings_shows_the_file_that_init_writes() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert Experiment().to_toml() in page, "docs/settings.md: put the output of `ringtrack init -` into it"
