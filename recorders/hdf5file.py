@@ -300,8 +300,6 @@ def write_index(file: h5py.File) -> None:
 def _create(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "x", libver=("v110", "v110"))
-    except FileExistsError:
-        raise
     except OSError as error:
         if path.exists():
             raise FileExistsError(f"{path} is there already: a recording is never overwritten") from None

@@ -71,9 +71,12 @@ def opened(path: Path) -> Iterator[h5py.File]:
     """
     with suppress(OSError, h5clear.NotClearedError):
         h5clear.clear(path)
+    marked = False
+    with suppress(OSError, h5clear.NotClearedError):
+        marked = h5clear.is_marked(path)
     try:
-        file = h5py.File(path, "r", libver=("v110", "v110"), swmr=h5clear.is_marked(path))
-    except (OSError, h5clear.NotClearedError) as error:
+        file = h5py.File(path, "r", swmr=marked)
+    except OSError as error:
         raise RunError(f"{path} cannot be read: {error}") from None
     with file:
         version = int(file.attrs.get("ringtrack_format", 0))
