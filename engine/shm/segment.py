@@ -2,8 +2,10 @@
 
 The *owner* makes it, holds a `flock` on its file for life, and removes it. The kernel drops the lock at any death, so a
 segment whose lock can be had is *stale* and `sweep` removes it. Everybody else attaches by name. Nothing is registered
-with Python's resource tracker, which would remove a living segment when a stranger who looked at it exits; the segments
-are ordinary POSIX shared memory all the same, and `multiprocessing.shared_memory.SharedMemory(name)` opens them.
+with Python's resource tracker; the segments are ordinary POSIX shared memory all the same, and
+`multiprocessing.shared_memory.SharedMemory(name)` opens them. Before Python 3.13 the tracker of a stranger who looked
+that way removes the *name* when he exits, and nothing can forbid it. So each segment has two names (hard links): the
+public one, and the *kept* one by which our own processes attach. `keep_name` puts the public one back.
 
 Room is reserved before it is used (`posix_fallocate`): a full /dev/shm is an error here, not a SIGBUS later.
 """
@@ -27,6 +29,8 @@ from engine.shm.atomics import Words, load, store
 
 FOLDER = Path("/dev/shm")
 PREFIX = "ringtrack_"
+KEPT = ".kept"
+"""Ending of the second name of a segment, which no stranger knows."""
 MAGIC = int.from_bytes(b"RINGTRK\x01", "little")
 LAYOUT = 1
 """Version of everything that lies in segments; raised at any change."""
@@ -55,7 +59,7 @@ class NoRoomError(SegmentError):
 
 
 def name_of(run_id: str, kind: str) -> str:
-    """The name under which a run's segment is found in /dev/shm."""
+    """The public name of a run's segment in /dev/shm."""
     return f"{PREFIX}{run_id}_{kind}"
 
 
@@ -88,7 +92,7 @@ class Segment:
             mapping = mmap.mmap(fd, size)
             _populate(mapping, _MADV_POPULATE_WRITE)
         except BaseException:
-            (FOLDER / name).unlink(missing_ok=True)
+            _remove_names(name)
             os.close(fd)
             raise
         segment = cls(name, fd, mapping, owner=True)
@@ -110,10 +114,12 @@ class Segment:
         """
         name = name_of(run_id, kind)
         try:
-            fd = os.open(FOLDER / name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = os.open(FOLDER / (name + KEPT), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             raise SegmentError(f"{name}: there is no such segment; the run {run_id} has ended") from None
         try:
+            if os.fstat(fd).st_size < HEADER_BYTES:
+                raise SegmentError(f"{name}: not a ringtrack segment, or not ready yet")
             mapping = mmap.mmap(fd, 0)
         except BaseException:
             os.close(fd)
@@ -146,12 +152,20 @@ class Segment:
         count = int(np.prod(shape, dtype=np.int64))
         return np.frombuffer(self._map, kind, count, HEADER_BYTES + offset).reshape(shape)
 
+    def keep_name(self) -> bool:
+        """Put the public name back if a stranger's exit removed it (owner, now and then); whether it was gone."""
+        try:
+            (FOLDER / self.name).hardlink_to(FOLDER / (self.name + KEPT))
+        except OSError:  # it is there (the rule), or both are gone and with them all hope
+            return False
+        return True
+
     def close(self) -> None:
         """Let go; the owner also removes it. A view that somebody still holds keeps the memory, never the name."""
         if self._fd < 0:
             return
         if self.owner:
-            (FOLDER / self.name).unlink(missing_ok=True)
+            _remove_names(self.name)
         os.close(self._fd)
         self._fd = -1
         # With a view alive this raises: the mapping goes with the last of them, and nobody reads unmapped memory.
@@ -173,7 +187,7 @@ class Segment:
         return np.frombuffer(self._map, np.int64, 1)
 
     def _check(self) -> None:
-        if self.size < HEADER_BYTES or load(self._header_words(), 0) != MAGIC:
+        if load(self._header_words(), 0) != MAGIC:
             raise SegmentError(f"{self.name}: not a ringtrack segment, or not ready yet")
         layout = int(self._header()["layout"])
         if layout != LAYOUT:
@@ -181,6 +195,8 @@ class Segment:
                 f"{self.name}: layout {layout}, this program reads {LAYOUT}; "
                 "run both sides with the same version of ringtrack"
             )
+        if int(self._header()["size"]) != self.size:
+            raise SegmentError(f"{self.name}: {self.size} bytes, its header says {self._header()['size']}")
 
 
 @dataclass(frozen=True)
@@ -203,19 +219,11 @@ def sweep() -> list[Swept]:
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            header = np.zeros(1, HEADER)
-            raw = os.pread(fd, HEADER.itemsize, 0)
-            if len(raw) == HEADER.itemsize:
-                header = np.frombuffer(raw, HEADER, 1)
-            swept.append(
-                Swept(
-                    path.name,
-                    int(header["owner_pid"][0]),
-                    int(header["created_utc_ns"][0]),
-                    os.fstat(fd).st_size,
-                )
-            )
-            path.unlink(missing_ok=True)
+            # Who holds the lock alone removes names. No link left: another sweep was faster, and the name may by now
+            # be that of a living segment.
+            if os.fstat(fd).st_nlink:
+                swept.append(_described(fd, path.name.removesuffix(KEPT)))
+                _remove_names(swept[-1].name)
         except BlockingIOError:
             continue
         finally:
@@ -223,16 +231,39 @@ def sweep() -> list[Swept]:
     return swept
 
 
+def _described(fd: int, name: str) -> Swept:
+    header = np.zeros(1, HEADER)
+    raw = os.pread(fd, HEADER.itemsize, 0)
+    if len(raw) == HEADER.itemsize:
+        header = np.frombuffer(raw, HEADER, 1)
+    return Swept(name, int(header["owner_pid"][0]), int(header["created_utc_ns"][0]), os.fstat(fd).st_size)
+
+
+def _remove_names(name: str) -> None:
+    for path in (FOLDER / name, FOLDER / (name + KEPT)):
+        path.unlink(missing_ok=True)
+
+
 def _claim_name(name: str) -> int:
+    """A new locked file of both names. The kept one comes first: who has it has the segment."""
+    kept = FOLDER / (name + KEPT)
+    taken = SegmentError(f"{name}: this segment exists already, a run with its id is going on")
     while True:
         try:
-            fd = os.open(FOLDER / name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            fd = os.open(kept, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except FileExistsError:
-            raise SegmentError(f"{name}: this segment exists already, a run with its id is going on") from None
+            raise taken from None
         fcntl.flock(fd, fcntl.LOCK_EX)
         if os.fstat(fd).st_nlink == 1:
-            return fd
+            break
         os.close(fd)  # A sweep found it in the moment before it was locked, and removed it.
+    try:
+        (FOLDER / name).hardlink_to(kept)
+    except FileExistsError:
+        kept.unlink()
+        os.close(fd)
+        raise taken from None
+    return fd
 
 
 def _reserve(fd: int, name: str, size: int) -> None:
