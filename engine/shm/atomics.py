@@ -78,25 +78,35 @@ def _acquire_fence(typingctx: Any) -> Any:
     return types.void(), generate
 
 
-_WORDS = types.Array(types.int64, 1, "C")
+@_intrinsic
+def _full_fence(typingctx: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), generate
 
 
-@njit(types.int64(_WORDS, types.intp), cache=True)
+WORDS_TYPE: Any = types.Array(types.int64, 1, "C")
+"""`Words` as numba knows it: kernels that name their types are compiled when imported, not in the middle of a run."""
+
+
+@njit(types.int64(WORDS_TYPE, types.intp), cache=True)
 def _load(words: Any, index: Any) -> Any:
     return load_word(words, index)
 
 
-@njit(types.void(_WORDS, types.intp, types.int64), cache=True)
+@njit(types.void(WORDS_TYPE, types.intp, types.int64), cache=True)
 def _store(words: Any, index: Any, value: Any) -> None:
     _store_word(words, index, value)
 
 
-@njit(types.int64(_WORDS, types.intp, types.int64), cache=True)
+@njit(types.int64(WORDS_TYPE, types.intp, types.int64), cache=True)
 def _add(words: Any, index: Any, value: Any) -> Any:
     return _add_word(words, index, value)
 
 
-@njit(types.int64(_WORDS, types.intp, types.int64, types.int64), cache=True)
+@njit(types.int64(WORDS_TYPE, types.intp, types.int64, types.int64), cache=True)
 def _swap_if(words: Any, index: Any, seen: Any, value: Any) -> Any:
     return _swap_word_if(words, index, seen, value)
 
@@ -104,6 +114,11 @@ def _swap_if(words: Any, index: Any, seen: Any, value: Any) -> Any:
 @njit(types.void(), cache=True)
 def _fence() -> None:
     _acquire_fence()
+
+
+@njit(types.void(), cache=True)
+def _fence_fully() -> None:
+    _full_fence()
 
 
 def load(words: Words, index: int) -> int:
@@ -129,3 +144,11 @@ def swap_if(words: Words, index: int, seen: int, value: int) -> bool:
 def acquire_fence() -> None:
     """No later load is done before an earlier one: stands between using a payload and checking its number again."""
     _fence()
+
+
+def full_fence() -> None:
+    """Nothing written after it is seen before what was written before it: stands between invalidating and writing.
+
+    A release store alone does not hold back what follows it (on ARM; on x86 the streaming stores of a large copy).
+    """
+    _fence_fully()

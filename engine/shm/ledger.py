@@ -1,5 +1,7 @@
 """A ledger: records appended by one process, read by any, kept until the ring of them comes round.
 
+What is seen if the writer dies just before the step:
+
 1. write the record at count mod size      nothing: count says that it is not there
 2. store count + 1 (release): the commit   the same
 """
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.shm.atomics import LINE, acquire_fence, load, store
+from engine.shm.atomics import LINE, acquire_fence, full_fence, load, store
 from engine.shm.segment import Segment
 from engine.shm.steps import Steps, run
 
@@ -44,6 +46,7 @@ class Ledger:
     def _append(self, values: tuple[Any, ...]) -> Steps[None]:
         count = self.count
         yield "ledger.1"
+        full_fence()  # a reader who meets the new record also meets the count that says so
         self._records[count % self._size] = values
         yield "ledger.2"
         store(self._words, 0, count + 1)

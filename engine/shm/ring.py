@@ -7,7 +7,7 @@ the newest place that is published. A reader is *overrun* when its slot is reuse
 Writing place p, and what a reader sees if the writer dies just before the step:
 
 1. wait until slot p mod slots is free      the ring as it was
-2. store the number INVALID (release)       the ring as it was; place p - slots can still be read
+2. store the number INVALID, full fence     the ring as it was; place p - slots can still be read
 3. write record and payload                 place p - slots is gone, as it would be soon anyway
 4. store the number p (release)             the same
 5. store newest = p (release): the commit   the same: the place is complete but nobody looks beyond newest
@@ -21,7 +21,8 @@ Reading place p:
 2. load the number (acquire); not p: overrun
 3. use record and payload, in place
 4. acquire fence, load the number again; not p: overrun, and what was used is void
-5. lossless readers: store the cursor (release), ring the bell of the released
+5. lossless readers: store the cursor (release)
+6. ring the bell of the released
 
 The frame ring is written by the receiver alone. A result place is written in two acts: the last unit of a frame's
 tracking does steps 2 and 3, the linker adds its columns and does 4 to 6 (see `result_ring`).
@@ -37,7 +38,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.shm.atomics import LINE, acquire_fence, load, store
+from engine.shm.atomics import LINE, acquire_fence, full_fence, load, store
 from engine.shm.segment import Segment, aligned
 from engine.shm.steps import Steps, run
 from engine.shm.wakeup import Bell, bell_at
@@ -113,6 +114,7 @@ class Ring:
         self.words = segment.words(0, _RING_WORDS)
         if segment.owner:
             self.words[NEWEST] = INVALID
+            self.words[CURSORS : CURSORS + 3 * LINE * READERS : 3 * LINE] = -1
             self.words[SLOTS : SLOTS + 3] = layout.slots, layout.record.itemsize, layout.payload_bytes
         elif tuple(self.words[SLOTS : SLOTS + 3]) != (layout.slots, layout.record.itemsize, layout.payload_bytes):
             raise ValueError(
@@ -153,14 +155,19 @@ class Ring:
         """Look at a published place without a copy.
 
         Raises `OverrunError` on entering if the place is gone, on leaving if it went meanwhile: then everything
-        computed from it is to be thrown away.
+        computed from it is to be thrown away, also an error that came of it.
         """
-        number = self._numbers[place % self.slots]
-        if load(number, 0) != place:
+        if not self.is_there(place):
             raise OverrunError(place)
-        yield Entry(place, _locked(self._records[place % self.slots])[0], _locked(self.payload(place)))
+        try:
+            yield Entry(place, _locked(self._records[place % self.slots])[0], _locked(self.payload(place)))
+        except Exception as error:
+            acquire_fence()
+            if not self.is_there(place):
+                raise OverrunError(place) from error
+            raise
         acquire_fence()
-        if load(number, 0) != place:
+        if not self.is_there(place):
             raise OverrunError(place)
 
     def record(self, place: int) -> npt.NDArray[Any]:
@@ -171,9 +178,16 @@ class Ring:
         """The payload of a place, writable: for who owns the place at this moment."""
         return self._payloads[place % self.slots]
 
+    def open(self, place: int, name: str) -> Steps[None]:
+        """Step 2 of writing, as "name.2"; step 3 is the caller's."""
+        yield f"{name}.2"
+        self.invalidate(place)
+        yield f"{name}.3"
+
     def invalidate(self, place: int) -> None:
         """Step 2 of writing."""
         store(self._numbers[place % self.slots], 0, INVALID)
+        full_fence()
 
     def commit(self, place: int, name: str) -> Steps[None]:
         """Steps 4 to 6 of writing, as "name.4" and so on."""
