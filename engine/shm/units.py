@@ -13,14 +13,15 @@ lives, and a unit done twice writes the same bytes.
 Steps of a unit, and what is seen if the worker dies just before:
 
 1. find a free word                          nothing
-2. claim it (compare and swap)               nothing
+2. claim it (or mark it failed)              nothing
 3. do the work, in the unit's own area       owned by a dead incarnation: done again by another, one attempt more
 4. store done: the commit                    the same
 5. ring: others may find the next step       done; sleepers notice within 0.1 s
 
 A unit that failed twice (its worker died or raised) is FAILED, and no further unit of its place but the last one is
-done. The last unit of such a place, or one that itself failed twice, is handed out as *mark only*: write the record
-that says so.
+done: once nobody has a unit of it any more, the last one is handed out as *mark only*: write the record that says so.
+So is a last unit that itself failed twice. A worker that claimed a unit just before its place failed sees that when it
+looks again, and gives it back untouched. So nobody works on a place that is finished, and its slots may be reused.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import int64, intp, njit
 
-from engine.shm.atomics import LINE, Words, load, load_word, store, swap_if
+from engine.shm.atomics import LINE, WORDS_TYPE, Words, full_fence, load, load_word, store, swap_if
 from engine.shm.segment import Segment, aligned
 from engine.shm.steps import Steps
 from engine.shm.wakeup import Bell, bell_at
@@ -152,7 +153,10 @@ class Units:
     # ---- the workers
 
     def claim(self, oldest: int, newest: int, worker: int, incarnation: int) -> Steps[Unit | None]:
-        """Steps 1 and 2: a unit of the oldest place that has one, or None. `oldest` is the oldest unfinished place."""
+        """Steps 1 and 2: a unit of the oldest place that has one, or None.
+
+        `oldest` is the oldest unfinished place; it may be out of date, `newest` too.
+        """
         for place in range(oldest, min(newest, oldest + self.layout.depth - 1) + 1):
             while True:
                 yield "unit.1"
@@ -162,18 +166,24 @@ class Units:
                 if index < 0:
                     break
                 attempts = _attempts_of(seen, place)
-                if give_up:
-                    new = pack(place, incarnation, worker, attempts, _FAILED)
-                    swap_if(self._words, index, seen, new)
-                    continue
                 last = step == len(self.layout.units_of_step) - 1
                 attempt = min(attempts + 1, _ATTEMPT_MASK)
                 mine = pack(place, incarnation, worker, attempt, _OWNED)
+                if give_up:
+                    mine = pack(place, incarnation, worker, attempts, _FAILED)
                 yield "unit.2"
-                if swap_if(self._words, index, seen, mine):
-                    failed = last and (attempt > ATTEMPTS or self._has_failed(place))
-                    number = index - self._row(place) - int(self._steps[step])
-                    return Unit(place, step, number, attempt, failed, mine, index)
+                if not swap_if(self._words, index, seen, mine) or give_up:
+                    continue
+                # Whoever hands out the last unit of a failed place looks for owned units after it failed, we look for
+                # failed ones after we own ours: one of the two sees the other.
+                full_fence()
+                failed = self._has_failed(place)
+                if not last and (failed or self.is_finished(place)):
+                    swap_if(self._words, index, mine, pack(place, incarnation, worker, attempts, _FREE))
+                    self.work.ring()
+                    continue
+                number = index - self._row(place) - int(self._steps[step])
+                return Unit(place, step, number, attempt, last and (failed or attempt > ATTEMPTS), mine, index)
         return None
 
     def done(self, unit: Unit) -> Steps[None]:
@@ -186,6 +196,8 @@ class Units:
             self.work.ring()
         elif self._step_is_done(unit.place, unit.step):
             self.work.ring(self.layout.units_of_step[unit.step + 1])
+        elif self._has_failed(unit.place):
+            self.work.ring()  # somebody may wait for this unit to mark the place
 
     def failed(self, unit: Unit) -> None:
         """The worker could not do it and lives: somebody tries once more, or it is given up."""
@@ -250,7 +262,7 @@ def _attempts_of(word: int, place: int) -> int:
     return word >> _ATTEMPT_AT & _ATTEMPT_MASK if _ahead(word >> _PLACE_AT, place) == 0 else 0
 
 
-@njit(cache=True)
+@njit((WORDS_TYPE, intp, intp, int64), cache=True)
 def _all_done(words: Words, first: int, end: int, place_bits: int) -> bool:
     for i in range(first, end):
         word = load_word(words, i)
@@ -259,7 +271,7 @@ def _all_done(words: Words, first: int, end: int, place_bits: int) -> bool:
     return True
 
 
-@njit(cache=True)
+@njit((WORDS_TYPE, intp, int64, int64), cache=True)
 def _any_failed(words: Words, row: int, units: int, place_bits: int) -> bool:
     for i in range(row, row + units):
         word = load_word(words, i)
@@ -268,13 +280,28 @@ def _any_failed(words: Words, row: int, units: int, place_bits: int) -> bool:
     return False
 
 
-@njit(cache=True)
+@njit((WORDS_TYPE, intp, int64, int64, intp), cache=True)
+def _any_in_hand(words: Words, row: int, units: int, place_bits: int, incarnations: int) -> bool:
+    """Whether a living worker has a unit of this place."""
+    for i in range(row, row + units):
+        word = load_word(words, i)
+        if word >> _PLACE_AT == place_bits and word & 3 == _OWNED:
+            owner = (word >> _WORKER_AT) & _WORKER_MASK
+            incarnation = load_word(words, incarnations + 8 * owner) & _INCARNATION_MASK
+            if incarnation == (word >> _INCARNATION_AT) & _INCARNATION_MASK:
+                return True
+    return False
+
+
+@njit((WORDS_TYPE, intp, WORDS_TYPE, int64, intp), cache=True)
 def _find(words: Words, row: int, steps: Any, place_bits: int, incarnations: int) -> Any:
     """(step, word index or -1, word seen, give it up?) of a unit of this place that can be claimed."""
     last = len(steps) - 2
     half = 1 << (_PLACE_BITS - 1)
     step = 0
     if _any_failed(words, row, steps[last + 1], place_bits):
+        if _any_in_hand(words, row, steps[last + 1], place_bits, incarnations):
+            return last, -1, 0, False
         step = last
     while step <= last:
         complete = True
