@@ -18,7 +18,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.shm.atomics import LINE, load, store
+from numba import njit
+
+from engine.shm.atomics import LINE, WORDS_TYPE, Words, load, load_word, store
 from engine.shm.ring import CURSORS, READERS, Ring
 from engine.shm.steps import Steps, run
 from engine.shm.wakeup import Bell, wait_for
@@ -50,13 +52,10 @@ class CursorTable:
         return self._ring.newest
 
     def expect(self, reader: int, expected: bool = True) -> None:
-        """Say whether there is such a reader (owner). Its cursor starts before place 0 and then is its own."""
+        """Say whether there is such a reader (owner). Its cursor starts before place 0 and is its own."""
         if not 0 <= reader < READERS:
             raise ValueError(f"lossless reader {reader}: a ring has room for {READERS}")
-        base = _base(reader)
-        if expected and load(self._words, base + _EXPECTED) == 0 and load(self._words, base + _CURSOR) == 0:
-            store(self._words, base + _CURSOR, -1)
-        store(self._words, base + _EXPECTED, int(expected))
+        store(self._words, _base(reader) + _EXPECTED, int(expected))
 
     def held_back_by(self, reader: int) -> bool:
         """Whether the writer waits for this reader: there is one, and it was not let go."""
@@ -79,7 +78,8 @@ class CursorTable:
 
     def readers(self) -> list[int]:
         """The readers that there are."""
-        return [reader for reader in range(READERS) if load(self._words, _base(reader) + _EXPECTED) == 1]
+        bits = _expected_readers(self._words)
+        return [reader for reader in range(READERS) if bits >> reader & 1]
 
 
 class LosslessReader:
@@ -103,8 +103,10 @@ class LosslessReader:
         if found is None:
             return None
         let_go = load(words, self._base + _LET_GO)
-        if let_go != load(words, self._base + _JOINED) and found - self._next < ring.slots // 2:
-            store(words, self._base + _JOINED, let_go)  # It has caught up: the writer waits for it again.
+        caught_up = found - load(words, self._base + _CURSOR) < ring.slots // 2
+        if caught_up and let_go != load(words, self._base + _JOINED):
+            # The writer waits for it again. By what is safe, not by what was read: the writer looks at the cursor.
+            store(words, self._base + _JOINED, let_go)
         gap = _gap(ring, self._next, found)
         if gap is None:
             self._next += 1
@@ -151,6 +153,11 @@ class FollowingReader:
         self.lost += gap.count
         return gap
 
+    def overrun(self, place: int) -> Gap:
+        """Say that `view` of this place raised `OverrunError`: it is lost, and the next place follows."""
+        self.lost += 1
+        return Gap(place, place)
+
 
 class LiveReader:
     """The newest place, each at most once; counts what it passed over."""
@@ -175,7 +182,7 @@ class Patience:
     """How long the writer of a ring waits for its lossless readers: the arithmetic of `ring.hold_s`.
 
     A reader is let go when the ring is full because of it and either nothing of it moved for `hold_s`, or the ring
-    has been full because of it for `hold_s` (it moves, but slower than the camera).
+    was full because of it, again and again, for `hold_s` (it moves, but slower than the camera).
     """
 
     def __init__(self, cursors: CursorTable, hold_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -183,35 +190,48 @@ class Patience:
         self._hold_s = hold_s
         self._clock = clock
         self._moved: dict[int, tuple[int, float]] = {}
-        self._full_since: dict[int, float] = {}
+        self._full: dict[int, tuple[float, float]] = {}  # since when, and when it was last seen full
 
     def look(self) -> None:
         """Note which readers moved, or had nothing to do; once for every place written."""
         now = self._clock()
+        newest = self._cursors.newest
         for reader in self._cursors.readers():
             cursor = self._cursors.cursor(reader)
-            if self._moved.get(reader, (None, 0.0))[0] != cursor or cursor >= self._cursors.newest:
+            if self._moved.get(reader, (None, 0.0))[0] != cursor or cursor >= newest:
                 self._moved[reader] = (cursor, now)
 
     def blocked_by(self, reader: int) -> bool:
         """The ring is full because of this reader; whether it was let go just now."""
         now = self._clock()
         self.look()
-        full_since = self._full_since.setdefault(reader, now)
+        since, last = self._full.get(reader, (now, now))
+        if now - last > self._hold_s:
+            since = now  # that was another time: it has kept up since
+        self._full[reader] = since, now
         moved = self._moved.get(reader, (0, now))[1]
-        if now - moved < self._hold_s and now - full_since < self._hold_s:
+        if now - moved < self._hold_s and now - since < self._hold_s:
             return False
         self._cursors.let_go(reader)
-        self._full_since.pop(reader, None)
+        self._full.pop(reader, None)
         return True
 
     def room_again(self, reader: int) -> None:
         """The reader is less than half a ring behind: a new spell begins."""
-        self._full_since.pop(reader, None)
+        self._full.pop(reader, None)
 
 
 def _base(reader: int) -> int:
     return CURSORS + 3 * LINE * reader
+
+
+@njit((WORDS_TYPE,), cache=True)
+def _expected_readers(words: Words) -> int:
+    bits = 0
+    for reader in range(READERS):
+        if load_word(words, CURSORS + 3 * LINE * reader + _EXPECTED) == 1:
+            bits |= 1 << reader
+    return bits
 
 
 def _reached(ring: Ring, place: int) -> int | None:

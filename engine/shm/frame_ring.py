@@ -5,7 +5,7 @@ gate, in front of all work: a tracker never waits for room, and a frame that can
 was spent on it. A frame's slot is free when its last unit of work is done and every lossless reader of frames has
 finished with it; a result's slot, when it was published and every lossless reader of results has finished with it.
 
-The steps are those of `ring`, here named frame.1 to frame.6.
+The steps are those of `ring`, here named frame.1 to frame.6; 7 rings for the trackers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from engine.shm.cursors import CursorTable, Patience
 from engine.shm.ring import Ring
 from engine.shm.steps import Steps, run
 from engine.shm.units import OldestUnfinished, Units
-from engine.shm.wakeup import wait_for
 
 
 class Blocked(Enum):
@@ -64,11 +63,15 @@ class FrameWriter:
         self._frames = frames
         self._results = results
         self._units = units
-        self._clock = clock
         self._guards = [_Guard(frames, hold_s, clock), _Guard(results, hold_s, clock)]
         self._oldest = OldestUnfinished(units, max(0, results.newest + 1))
-        self._claimed = -1
-        self.hold = Hold()
+        self._held_ns = dict.fromkeys(Blocked, 0)
+
+    @property
+    def hold(self) -> Hold:
+        """How long this writer was held up so far."""
+        let_go = sum(guard.let_go for guard in self._guards)
+        return Hold(self._held_ns[Blocked.TRACKERS], self._held_ns[Blocked.READERS], let_go)
 
     @property
     def newest(self) -> int:
@@ -86,20 +89,34 @@ class FrameWriter:
         Live sources do not wait for trackers: `Blocked.TRACKERS` comes at once. Readers that hold the ring too long
         are let go for a live source; a finite one waits for them (the supervisor replaces who stays dead).
         """
+        end = time.monotonic() + timeout_s
+        while True:
+            claimed = run(self.try_claim(live))
+            left = end - time.monotonic()
+            if isinstance(claimed, Claim) or (live and claimed is Blocked.TRACKERS) or left <= 0:
+                return claimed
+            self._wait(left, live, between)
+
+    def try_claim(self, live: bool) -> Steps[Claim | Blocked]:
+        """Steps 1 to 3 without waiting."""
+        yield "frame.1"
         place = self._frames.newest + 1
         verdict = self._blocked(place, live)
-        if verdict is not None and not (live and verdict is Blocked.TRACKERS):
-            verdict = self._wait(place, timeout_s, live, between)
         if verdict is not None:
             return verdict
         for guard in self._guards:
             guard.note_progress(place)
-        run(self._open(place))
+        yield from self._frames.open(place, "frame")
         return Claim(place, self._frames.payload(place), self._frames.record(place))
 
     def publish(self, claim: Claim) -> None:
         """The frame is there: everybody may read it."""
-        run(self._frames.commit(claim.place, "frame"))
+        run(self.publication(claim))
+
+    def publication(self, claim: Claim) -> Steps[None]:
+        """Steps 4 to 7."""
+        yield from self._frames.commit(claim.place, "frame")
+        yield "frame.7"
         self._units.work.ring()
 
     def depth(self) -> int:
@@ -107,40 +124,28 @@ class FrameWriter:
         newest = self._frames.newest
         return newest + 1 - self._oldest.look(newest)
 
-    def _open(self, place: int) -> Steps[None]:
-        yield "frame.2"
-        self._frames.invalidate(place)
-        yield "frame.3"
-
     def _blocked(self, place: int, live: bool) -> Blocked | None:
-        newest = place - 1
-        slot_of = place - self._frames.slots
-        if self._oldest.look(newest) <= slot_of or self._results.newest < place - self._results.slots:
+        """Why this place cannot be admitted now."""
+        tracked, linked = self._oldest.look(place - 1), self._results.newest + 1
+        if tracked <= place - self._frames.slots or linked <= place - self._results.slots:
             return Blocked.TRACKERS
         if any([guard.blocks(place, live) for guard in self._guards]):
             return Blocked.READERS
         return None
 
-    def _wait(self, place: int, timeout_s: float, live: bool, between: Callable[[], None] | None) -> Blocked | None:
-        """Wait for room, and count for whom."""
-        started = time.monotonic_ns()
-        why = Blocked.READERS
-
-        def look() -> bool | None:
-            nonlocal why
-            verdict = self._blocked(place, live)
-            why = verdict or why
-            return True if verdict is None else None
-
+    def _wait(self, timeout_s: float, live: bool, between: Callable[[], None] | None) -> None:
+        """Sleep until something is freed, or a tenth of a second; count for whom."""
         # Whoever may have made room rings this bell: readers of either ring, trackers and the linker.
-        freed = wait_for(self._frames.released, look, timeout_s, between)
-        waited = time.monotonic_ns() - started
-        held, let_go = self.hold, sum(guard.let_go for guard in self._guards)
-        if why is Blocked.TRACKERS:
-            self.hold = Hold(held.trackers_ns + waited, held.readers_ns, let_go)
-        else:
-            self.hold = Hold(held.trackers_ns, held.readers_ns + waited, let_go)
-        return None if freed else why
+        bell = self._frames.released
+        seen = bell.rings()
+        why = self._blocked(self._frames.newest + 1, live)
+        if why is None:
+            return
+        if between is not None:
+            between()
+        started = time.monotonic_ns()
+        bell.wait(seen, timeout_s)
+        self._held_ns[why] += time.monotonic_ns() - started
 
 
 class _Guard:
