@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.shm.atomics import Words, load, store
+from engine.shm.atomics import Words, full_fence, load, store
 from engine.shm.segment import Segment
 
 COUNTERS = 64
-_STATE, _BEATS, _PID, _STARTED_NS, _COMMAND, _PROMOTED = range(6)
+_STATE, _BEATS, _PID, _STARTED_NS, _COMMAND, _PROMOTED, _NAMES_BYTES = range(7)
 _COUNTERS = 64
 _HISTOGRAM = _COUNTERS + COUNTERS
 _TEXT = 1536  # words; from here on bytes: the names of the counters, JSON
@@ -59,12 +59,20 @@ class StatusBlock:
     # ---- the process itself
 
     def open(self, pid: int, now_ns: int, counters: Sequence[str]) -> None:
-        """Take the block over: who we are and what we count. Counters and histogram go on."""
+        """Take the block over: who we are and what we count. Counters and histogram go on.
+
+        Without counters (they are not known yet) the names stay that the process before gave.
+        """
         if len(counters) > COUNTERS:
             raise ValueError(f"{len(counters)} counters, a block has room for {COUNTERS}")
         text = json.dumps(list(counters)).encode()
-        self._text[: len(text)] = np.frombuffer(text, np.uint8)
-        self._text[len(text)] = 0
+        if len(text) > len(self._text):
+            raise ValueError(f"the names of the counters take {len(text)} bytes, there is room for {len(self._text)}")
+        if counters and self._names_text() != text:
+            store(self._words, _NAMES_BYTES, 0)  # who looks on meanwhile sees none, never half a name
+            full_fence()
+            self._text[: len(text)] = np.frombuffer(text, np.uint8)
+            store(self._words, _NAMES_BYTES, len(text))
         self._names = {name: i for i, name in enumerate(counters)}
         store(self._words, _PID, pid)
         store(self._words, _STARTED_NS, now_ns)
@@ -133,10 +141,11 @@ class StatusBlock:
 
     def counters(self) -> dict[str, int]:
         """All counters by name."""
-        raw = self._text.tobytes()
-        end = raw.find(b"\0")
-        names = json.loads(raw[:end]) if end > 0 else []
+        names = json.loads(self._names_text() or b"[]")
         return {name: load(self._words, _COUNTERS + i) for i, name in enumerate(names)}
+
+    def _names_text(self) -> bytes:
+        return self._text[: load(self._words, _NAMES_BYTES)].tobytes()
 
     def histogram(self) -> npt.NDArray[np.int64]:
         """A copy of the histogram's bins."""
