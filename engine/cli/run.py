@@ -1,0 +1,73 @@
+"""`ringtrack run`: one experiment, from the first process to the closing account."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.cli import output
+from engine.cli.account import account_text
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--source", metavar="SOURCE", help="Also send frames from here: a TIFF stack, a folder, or simulated. Ends with it."
+)
+@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Send so many a second (with --source).")
+@click.option("--duration", type=click.FloatRange(min=0), default=0.0, help="End after so many seconds.")
+@click.option("--detach", is_flag=True, help="Return when it is ready; it goes on when this terminal is closed.")
+@output.settings_options
+@output.json_option
+def command(
+    path: Path,
+    source: str | None,
+    fps: float | None,
+    duration: float,
+    detach: bool,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Run the experiment of the settings file PATH.
+
+    It ends with its source, after --duration, or by Ctrl-C: the first one ends it in order (what is in the rings is
+    still tracked and recorded), the second by force.
+    """
+    from engine.experiment import Experiment
+
+    if fps is not None and source is None:
+        raise click.UsageError("--fps goes with --source; a sender of its own has its own --fps.")
+    experiment = Experiment.load(path, overrides)
+    options: dict[str, Any] = {} if fps is None else {"fps": fps}
+    if detach:
+        return _detached(experiment, source, options, duration, as_json)
+    import msgspec
+
+    from engine.supervisor import run
+
+    summary = run(experiment, source=source, source_options=options, duration_s=duration, say=output.talk)
+    if as_json:
+        output.result_json(msgspec.to_builtins(summary))
+    else:
+        output.result(account_text(summary))
+    if summary.reason:
+        output.talk(f"ringtrack: {summary.reason}")
+    return summary.status
+
+
+def _detached(experiment: Any, source: str | None, options: dict[str, Any], duration: float, as_json: bool) -> int:
+    from engine.supervisor import start
+
+    started = start(experiment, source=source, source_options=options, duration_s=duration, detached=True)
+    plan = started.plan
+    started.leave()
+    if as_json:
+        output.result_json({"run_folder": plan.run_folder, "run_id": plan.run_id, "pid": plan.pid})
+    else:
+        output.result(plan.run_folder)
+        output.talk(
+            f"It goes on as process {plan.pid}. See: ringtrack status. End it: ringtrack stop {plan.run_id[:6]}"
+        )
+    return 0

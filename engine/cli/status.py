@@ -1,0 +1,86 @@
+"""`ringtrack status`: the runs on this machine, as their shared memory says."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from engine.cli import output
+from engine.runs import FoundRun
+
+
+@click.command()
+@output.json_option
+def command(as_json: bool) -> None:
+    """Show the runs that are going on, and those that did not end in order."""
+    from engine.runs import find
+
+    runs = [_look(run) for run in find()]
+    if as_json:
+        output.result_json({"runs": runs})
+        return
+    if not runs:
+        output.talk("no run is going on here")
+    for run in runs:
+        output.result(_said(run))
+
+
+def _look(run: FoundRun) -> dict[str, Any]:
+    """Facts of one run. Looking costs it nothing: only shared words are read."""
+    plan = run.plan
+    facts: dict[str, Any] = {
+        "run_id": plan.run_id,
+        "name": plan.experiment.experiment.name,
+        "run_folder": plan.run_folder,
+        "pid": plan.pid,
+        "alive": run.alive,
+        "started_utc_ns": plan.started_utc_ns,
+        "listen": plan.experiment.camera.listen,
+    }
+    return facts | _figures(run) if run.alive else facts
+
+
+def _figures(run: FoundRun) -> dict[str, Any]:
+    from engine.rings import Rings
+    from engine.shm.segment import SegmentError
+
+    try:
+        with Rings(run.plan, owner=False) as rings:
+            processes = {}
+            for process in run.plan.processes:
+                block = rings.block(process.name)
+                processes[process.name] = {
+                    "state": block.state.name.lower(),
+                    "pid": block.pid,
+                    "counters": block.counters(),
+                }
+            return {
+                "received": rings.frames.newest + 1,
+                "published": rings.results.newest + 1,
+                "ring": {"used": rings.frames.newest - rings.results.newest, "slots": rings.frames.slots},
+                "processes": processes,
+            }
+    except SegmentError:
+        return {}  # it is starting, or ended while we looked
+
+
+def _said(run: dict[str, Any]) -> str:
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run["started_utc_ns"] / 1e9))
+    head = f"{run['run_id'][:6]}  {run['name']}  since {since}  process {run['pid']}  {run['run_folder']}"
+    if not run["alive"]:
+        return head + "\n        did not end in order; the next run cleans up"
+    if "received" not in run:
+        return head + "\n        is starting or ending"
+    ring = run["ring"]
+    lines = [
+        head,
+        f"        received {run['received']}  published {run['published']}  ring {ring['used']}/{ring['slots']}  "
+        f"listens at {run['listen']}",
+    ]
+    rows = [
+        (name, process["state"], " ".join(f"{key} {value}" for key, value in process["counters"].items() if value))
+        for name, process in run["processes"].items()
+    ]
+    return "\n".join([*lines, output.table(rows, indent="        ")])
