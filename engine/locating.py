@@ -92,7 +92,8 @@ def locate(
         return features
     if topn is not None and len(features) > topn:
         mass = features["mass"].to_numpy()
-        features = features.iloc[[np.argmax(mass)] if topn == 1 else np.argsort(mass)[-topn:]]
+        strongest = [int(np.argmax(mass))] if topn == 1 else np.argsort(mass)[-topn:].tolist()
+        features = features.iloc[strongest]
     if characterize:
         features = _with_errors(features, found, parameters)
     if frame_number is not None:
@@ -183,7 +184,7 @@ def _table(found: Found, parameters: LocateParameters, characterize: bool) -> pd
         "size_x": Column.SIZE_X, "ecc": Column.ECC, "signal": Column.SIGNAL, "raw_mass": Column.RAW_MASS,
     }  # fmt: skip
     columns = _columns(parameters, characterize)
-    values = found.features[np.ix_(found.order, [int(sources[name]) for name in columns])]
+    values = found.features[found.order][:, [int(sources[name]) for name in columns]]
     table = pd.DataFrame(values, columns=columns)
     table["mass"] /= found.scale
     if characterize:

@@ -11,6 +11,7 @@ in buffers that stay in the cache; no float image is ever written to memory.
 
 from __future__ import annotations
 
+# mypy: allow-untyped-defs, allow-untyped-calls
 import numpy as np
 
 from engine.workers.compiled import kernel
@@ -27,26 +28,26 @@ def work_columns(tile_width: int, box: int, taps: int) -> int:
 
 
 @kernel
-def _fill(row, value):  # type: ignore[no-untyped-def]
+def _fill(row, value):
     # A loop: numba's slice assignment compiles ten times longer.
     for i in range(row.size):
         row[i] = value
 
 
 @kernel
-def _add_rows(sums, row, flip):  # type: ignore[no-untyped-def]
+def _add_rows(sums, row, flip):
     for i in range(sums.size):
         sums[i] += row[i] ^ flip
 
 
 @kernel
-def _slide_rows(sums, entering, leaving, flip):  # type: ignore[no-untyped-def]
+def _slide_rows(sums, entering, leaving, flip):
     for i in range(sums.size):
         sums[i] += (entering[i] ^ flip) - (leaving[i] ^ flip)
 
 
 @kernel
-def _divide(sums, out, divisor):  # type: ignore[no-untyped-def]
+def _divide(sums, out, divisor):
     # floor(sum / divisor) by a multiplication: exact while sum * divisor < 2**40, as 65535 * 4095**2 is.
     factor = (np.uint64(1) << np.uint64(40)) // np.uint64(divisor) + np.uint64(1)
     for i in range(out.size):
@@ -54,7 +55,7 @@ def _divide(sums, out, divisor):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _window_sums(values, spare, out, length):  # type: ignore[no-untyped-def]
+def _window_sums(values, spare, out, length):
     """Sums of `length` neighbours: out[i] = values[i] + ... + values[i + length - 1]. Destroys values and spare."""
     count = out.size
     current, other = values, spare
@@ -82,7 +83,7 @@ def _window_sums(values, spare, out, length):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _box_mean_row(pixels, flip, y, first, x0, x1, box_y, box_x, sums, integers):  # type: ignore[no-untyped-def]
+def _box_mean_row(pixels, flip, y, first, x0, x1, box_y, box_x, sums, integers):
     """Box mean of row y, columns x0 to x1, into integers[3]; `sums` slides along from row to row."""
     height, width = pixels.shape
     ry, rx = box_y // 2, box_x // 2
@@ -107,25 +108,25 @@ def _box_mean_row(pixels, flip, y, first, x0, x1, box_y, box_x, sums, integers):
 
 
 @kernel
-def _scaled_row(row, out, weight, flip):  # type: ignore[no-untyped-def]
+def _scaled_row(row, out, weight, flip):
     for i in range(out.size):
         out[i] = np.float64(row[i] ^ flip) * weight
 
 
 @kernel
-def _add_scaled_row(row, out, weight, flip):  # type: ignore[no-untyped-def]
+def _add_scaled_row(row, out, weight, flip):
     for i in range(out.size):
         out[i] += np.float64(row[i] ^ flip) * weight
 
 
 @kernel
-def _add_scaled_pair(above, below, out, weight, flip):  # type: ignore[no-untyped-def]
+def _add_scaled_pair(above, below, out, weight, flip):
     for i in range(out.size):
         out[i] += np.float64((above[i] ^ flip) + (below[i] ^ flip)) * weight
 
 
 @kernel
-def _low_pass_row(pixels, flip, y, x0, x1, taps_y, taps_x, floats):  # type: ignore[no-untyped-def]
+def _low_pass_row(pixels, flip, y, x0, x1, taps_y, taps_x, floats):
     """Low pass of row y, columns x0 to x1, into floats[1]."""
     height, width = pixels.shape
     reach = taps_x.size - 1
@@ -158,20 +159,20 @@ def _low_pass_row(pixels, flip, y, x0, x1, taps_y, taps_x, floats):  # type: ign
 
 
 @kernel
-def _band_row(low, background, threshold):  # type: ignore[no-untyped-def]
+def _band_row(low, background, threshold):
     for i in range(low.size):
         value = low[i] - np.float64(background[i])
         low[i] = value if value >= threshold else 0.0
 
 
 @kernel
-def _quantise_row(band, levels, scale):  # type: ignore[no-untyped-def]
+def _quantise_row(band, levels, scale):
     for i in range(band.size):
         levels[i] = np.int32(scale * band[i])
 
 
 @kernel
-def _count_row(levels, counts):  # type: ignore[no-untyped-def]
+def _count_row(levels, counts):
     """Add a row to the histogram; return how many of its levels are not 0."""
     shift = np.uint8(8 * (levels.itemsize - 1))
     bright = 0
@@ -182,17 +183,20 @@ def _count_row(levels, counts):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _keep_largest(values, largest):  # type: ignore[no-untyped-def]
+def _keep_largest(values, largest):
     for i in range(values.size):
         largest[i] = values[i] if values[i] > largest[i] else largest[i]
 
 
 @kernel
-def sweep(pixels, flip, y0, y1, x0, x1, box, taps_y, taps_x, threshold, scale, levels, coarse, integers, floats, counts):  # type: ignore[no-untyped-def]
+def sweep(
+    pixels, flip, y0, y1, x0, x1, box, taps_y, taps_x, threshold, scale, levels, coarse, integers, floats, counts
+):
     """Band-pass rows y0 to y1, columns x0 to x1 of a frame, one row after another.
 
     With scale 0 only the largest value is found and returned. Else the levels of the block are written, `coarse`
-    becomes the histogram of their upper eight bits (`counts` is its work space), and the number of levels that are not 0 is returned.
+    becomes the histogram of their upper eight bits (`counts` is its work space), and the number of levels that are
+    not 0 is returned.
     """
     box_y, box_x = box
     count = x1 - x0

@@ -14,13 +14,13 @@ and the last step does that tile once more with room enough: slower, never less.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.rows import FILTERS
+from engine.rows import FILTERS, RESULT_META, ROW
 from engine.workers import bandpass, levels, maxima, merge, noise, refine
 from engine.workers.detector import Step
 from engine.workers.features import COLUMNS, Column
@@ -55,7 +55,7 @@ class Found:
 class CentroidDetector:
     """Crocker and Grier's centroids (J. Colloid Interface Sci. 179, 298, 1996), as trackpy computes them."""
 
-    steps = STEPS
+    steps: tuple[Step, ...] = STEPS
 
     def __init__(self, parameters: LocateParameters, tile_hw: tuple[int, int] | None = None) -> None:
         """Lay out the scratch memory for tiles of the given size; None: one tile, the whole frame."""
@@ -109,6 +109,16 @@ class CentroidDetector:
         else:
             self._finish(pixels, areas, rows, meta)
 
+    def warm(self) -> None:
+        """Compile, or load, every kernel that a frame of this kind needs: run a small one through."""
+        small = replace(self.parameters, shape_hw=_small_shape(self.parameters))
+        detector = CentroidDetector(small)
+        pixels = np.zeros(small.shape_hw, small.dtype)
+        pixels[small.shape_hw[0] // 2, small.shape_hw[1] // 2] = 1
+        scratch, rows, meta = np.zeros(detector.scratch_bytes, np.uint8), np.zeros(1, ROW), np.zeros((), RESULT_META)
+        for step in range(len(STEPS)):
+            detector.run(step, 0, pixels ^ detector._flip if detector._flip else pixels, scratch, rows, meta)
+
     def found(self, pixels: NDArray[Any], scratch: NDArray[np.uint8]) -> Found:
         """Do all steps of a frame but the filters and the rows; the arrays are good until the next frame."""
         for number, step in enumerate(STEPS[:FINISH]):
@@ -136,10 +146,11 @@ class CentroidDetector:
     def _quantise(self, tile: int, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
         core, coarse, parameters = self._cores[tile], areas["coarse"][tile], self.parameters
         scale = self._scale(areas)
+        bright: float
         if parameters.is_float:
             areas["levels"][:] = self._work.float_levels
             coarse[:] = np.bincount(areas["levels"].ravel(), minlength=len(coarse))
-            bright = np.count_nonzero(areas["levels"])
+            bright = int(np.count_nonzero(areas["levels"]))
         elif parameters.preprocess:
             bright = self._sweep(core, pixels, scale, areas["levels"], coarse)
         else:
@@ -163,8 +174,8 @@ class CentroidDetector:
             return self._work.float_scale
         if not self.parameters.preprocess:
             return 1.0
-        peak = float(areas["peaks"][:, 0].max())
-        return float(np.iinfo(self.parameters.level_dtype).max) / peak if peak > 0 else 1.0
+        peak = max(areas["peaks"][:, 0].tolist())
+        return np.iinfo(self.parameters.level_dtype).max / peak if peak > 0 else 1.0
 
     def _threshold(self, areas: dict[str, NDArray[Any]]) -> None:
         coarse = areas["coarse"].sum(axis=0, dtype=np.int64)
@@ -257,7 +268,7 @@ class CentroidDetector:
             mass = found.features[order, Column.MASS]
             order = order[np.sort(np.argsort(-mass, kind="stable")[: len(rows)])]
         merge.write_rows(
-            found.features, order, len(order), int(meta["frame"]), found.scale, found.black, found.noise,
+            found.features, order, len(order), int(np.ravel(meta["frame"])[0]), found.scale, found.black, found.noise,
             self._mask.pixels, self.parameters.noise_size[0] * self._mask.root_sum_x2[0], rows,
         )  # fmt: skip
         meta["found"] = len(found.order)
@@ -307,6 +318,11 @@ class _Work:
         cell_y, cell_x = (max(GRID_AT_LEAST, int(np.ceil(size))) for size in parameters.separation)
         self.cells_x = width // cell_x + 1
         self.cells = np.zeros((height // cell_y + 1) * self.cells_x, np.int64)
+
+
+def _small_shape(parameters: LocateParameters) -> tuple[int, int]:
+    margin_y, margin_x = parameters.margin
+    return (2 * margin_y + parameters.diameter[0] + 1, 2 * margin_x + parameters.diameter[1] + 1)
 
 
 _NO_ROWS: NDArray[Any] = np.zeros(0)

@@ -11,14 +11,11 @@ A kernel calls only helpers of its own module: numba's cache looks at the file o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any
 
 from numba import njit
 
-F = TypeVar("F", bound=Callable[..., object])
 
-
-def kernel(function: F) -> F:
-    """Compile a function for arrays, at its first call with given types."""
-    compiled: F = njit(function, nogil=True, cache=True, error_model="numpy", fastmath=False, boundscheck=False)
-    return compiled
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a function of arrays and numbers, at its first call with given types."""
+    return njit(function, nogil=True, cache=True, error_model="numpy", fastmath=False, boundscheck=False)

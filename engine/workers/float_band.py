@@ -6,6 +6,7 @@ uniform_filter1d): its rounding depends on where the line began, so such frames 
 
 from __future__ import annotations
 
+# mypy: allow-untyped-defs, allow-untyped-calls
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from engine.workers.compiled import kernel
 
 
 @kernel
-def _running_mean(line, size, out):  # type: ignore[no-untyped-def]
+def _running_mean(line, size, out):
     count, half = line.size, size // 2
     total = 0.0
     for i in range(-half, half + 1):
@@ -27,7 +28,7 @@ def _running_mean(line, size, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _box_mean(image, box_y, box_x, out):  # type: ignore[no-untyped-def]
+def _box_mean(image, box_y, box_x, out):
     height, width = image.shape
     line, mean = np.empty(max(height, width)), np.empty(max(height, width))
     for x in range(width):
@@ -46,7 +47,7 @@ def _box_mean(image, box_y, box_x, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _correlate(line, taps, out):  # type: ignore[no-untyped-def]
+def _correlate(line, taps, out):
     count = line.size
     for i in range(count):
         out[i] = line[i] * taps[0]
@@ -58,7 +59,7 @@ def _correlate(line, taps, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _low_pass(image, taps_y, taps_x, out):  # type: ignore[no-untyped-def]
+def _low_pass(image, taps_y, taps_x, out):
     height, width = image.shape
     line, smooth = np.empty(max(height, width)), np.empty(max(height, width))
     for x in range(width):

@@ -1,4 +1,7 @@
-"""Areas of a shared scratch memory, laid out once: name, type and shape of each, every one on a cache line of its own."""
+"""Areas of a shared scratch memory, laid out once.
+
+Each has a name, a type and a shape, and begins on a cache line of its own.
+"""
 
 from __future__ import annotations
 

@@ -6,13 +6,14 @@ for (trackpy.preprocessing.convert_to_int).
 
 from __future__ import annotations
 
+# mypy: allow-untyped-defs, allow-untyped-calls
 import numpy as np
 
 from engine.workers.compiled import kernel
 
 
 @kernel
-def copy_levels(pixels, flip, y0, y1, x0, x1, levels, coarse):  # type: ignore[no-untyped-def]
+def copy_levels(pixels, flip, y0, y1, x0, x1, levels, coarse):
     """Make integer pixels the levels; fill the coarse histogram, return how many are not 0."""
     for i in range(coarse.size):
         coarse[i] = 0
@@ -29,7 +30,7 @@ def copy_levels(pixels, flip, y0, y1, x0, x1, levels, coarse):  # type: ignore[n
 
 
 @kernel
-def percentile_of(levels, coarse, bright, percentile):  # type: ignore[no-untyped-def]
+def percentile_of(levels, coarse, bright, percentile):
     """Percentile of the `bright` levels that are not 0, interpolated as numpy.percentile does; NaN if there are none.
 
     `coarse` is the histogram of the upper eight bits of all levels, zeros included.
@@ -49,7 +50,7 @@ def percentile_of(levels, coarse, bright, percentile):  # type: ignore[no-untype
 
 
 @kernel
-def _bin_of(counts, rank):  # type: ignore[no-untyped-def]
+def _bin_of(counts, rank):
     """The bin that holds the value of this rank, and the rank inside it."""
     for i in range(counts.size):
         if rank < counts[i]:
@@ -59,7 +60,7 @@ def _bin_of(counts, rank):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _ranked(levels, coarse, low, high):  # type: ignore[no-untyped-def]
+def _ranked(levels, coarse, low, high):
     """The levels of rank `low` and `high` (from 0, smallest first)."""
     low_bin, low_rank = _bin_of(coarse, low)
     high_bin, high_rank = _bin_of(coarse, high)

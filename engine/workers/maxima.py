@@ -6,26 +6,27 @@ the same for columns; outside the frame is 0. Pixels of a plateau are all maxima
 
 from __future__ import annotations
 
+# mypy: allow-untyped-defs, allow-untyped-calls
 from engine.workers.compiled import kernel
 
 STRIP = 64  # rows whose dilation is computed at a time: they stay in the cache
 
 
 @kernel
-def _fill_zero(row):  # type: ignore[no-untyped-def]
+def _fill_zero(row):
     # Loops, here and below: numba's slice assignment compiles ten times longer.
     for i in range(row.size):
         row[i] = 0
 
 
 @kernel
-def _copy(source, target):  # type: ignore[no-untyped-def]
+def _copy(source, target):
     for i in range(source.size):
         target[i] = source[i]
 
 
 @kernel
-def _window_maxima(values, spare, out, length):  # type: ignore[no-untyped-def]
+def _window_maxima(values, spare, out, length):
     """Largest of `length` neighbours: out[i] = max(values[i], ..., values[i + length - 1]). Destroys both inputs."""
     count = out.size
     current, other = values, spare
@@ -44,13 +45,13 @@ def _window_maxima(values, spare, out, length):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _larger_rows(upper, lower):  # type: ignore[no-untyped-def]
+def _larger_rows(upper, lower):
     for i in range(upper.size):
         upper[i] = upper[i] if upper[i] > lower[i] else lower[i]
 
 
 @kernel
-def _dilate_rows(rows, count, used, length):  # type: ignore[no-untyped-def]
+def _dilate_rows(rows, count, used, length):
     """Largest of `length` consecutive rows, in place: row i becomes the maximum of rows i to i + length - 1.
 
     `count` columns of `used` rows.
@@ -68,7 +69,7 @@ def _dilate_rows(rows, count, used, length):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def find_maxima(levels, y0, y1, x0, x1, window_y, window_x, threshold, row_column, features, lines, work):  # type: ignore[no-untyped-def]
+def find_maxima(levels, y0, y1, x0, x1, window_y, window_x, threshold, row_column, features, lines, work):
     """Find the maxima in rows y0 to y1, columns x0 to x1, in raster order.
 
     Row and column of each go into features[n, row_column:row_column + 2], as far as there is room. Returns how many

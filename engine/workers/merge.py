@@ -7,6 +7,7 @@ very same place the earlier one (trackpy.find.where_close).
 
 from __future__ import annotations
 
+# mypy: allow-untyped-defs, allow-untyped-calls
 import numpy as np
 
 from engine.workers.compiled import kernel
@@ -15,7 +16,7 @@ CLOSE = 1 - 1e-7  # of the separation: pairs up to here are too close
 
 
 @kernel
-def raster_order(features, starts, counts, row_starts, order):  # type: ignore[no-untyped-def]
+def raster_order(features, starts, counts, row_starts, order):
     """Fill `order` with the places of all features, in raster order of their maxima; return how many there are.
 
     Tile t has its features, in raster order, from starts[t] on; tiles come row after row of tiles. `row_starts` is work
@@ -23,7 +24,7 @@ def raster_order(features, starts, counts, row_starts, order):  # type: ignore[n
     """
     for y in range(row_starts.size):
         row_starts[y] = 0
-    total = 0
+    total = np.int64(0)
     for t in range(starts.size):
         for k in range(starts[t], starts[t] + counts[t]):
             row_starts[np.int64(features[k, 9]) + 1] += 1
@@ -32,14 +33,14 @@ def raster_order(features, starts, counts, row_starts, order):  # type: ignore[n
         row_starts[y] += row_starts[y - 1]
     for t in range(starts.size):
         for k in range(starts[t], starts[t] + counts[t]):
-            y = np.int64(features[k, 9])
-            order[row_starts[y]] = k
-            row_starts[y] += 1
+            row = np.int64(features[k, 9])
+            order[row_starts[row]] = k
+            row_starts[row] += 1
     return total
 
 
 @kernel
-def drop_close(features, order, total, separation_y, separation_x, heads, cells_x, follows):  # type: ignore[no-untyped-def]
+def drop_close(features, order, total, separation_y, separation_x, heads, cells_x, follows):
     """Strike the features that are too close to a heavier one out of `order`; return how many are left.
 
     `heads` is work space of one word for each cell of a grid of at least one separation in size, with `cells_x` cells
@@ -83,10 +84,10 @@ def drop_close(features, order, total, separation_y, separation_x, heads, cells_
 
 
 @kernel
-def apply_filters(features, order, total, scale, limits, removed):  # type: ignore[no-untyped-def]
+def apply_filters(features, order, total, scale, limits, removed):
     """Strike features out of `order` by the six filters, one after another; return how many are left.
 
-    limits and removed: minmass, maxmass, max_ecc, minsize, maxsize, min_signal; a limit of 0 (all but the first) is none.
+    limits and removed: minmass, maxmass, max_ecc, minsize, maxsize, min_signal; of all but the first, 0 is no limit.
     `removed` counts what each took from what the ones before it left.
     """
     for i in range(removed.size):
@@ -94,7 +95,8 @@ def apply_filters(features, order, total, scale, limits, removed):  # type: igno
     left = 0
     for n in range(total):
         k = order[n]
-        mass, size, ecc, signal = features[k, 2] / scale, features[k, 3], features[k, 5], features[k, 6] / scale
+        mass, signal = features[k, 2] / scale, features[k, 6] / scale
+        size, ecc = features[k, 3], features[k, 5]
         if not mass > limits[0]:
             removed[0] += 1
         elif limits[1] > 0 and not mass < limits[1]:
@@ -114,7 +116,7 @@ def apply_filters(features, order, total, scale, limits, removed):  # type: igno
 
 
 @kernel
-def write_rows(features, order, total, frame, scale, black, noise, mask_pixels, error_factor, rows):  # type: ignore[no-untyped-def]
+def write_rows(features, order, total, frame, scale, black, noise, mask_pixels, error_factor, rows):
     """Write the features that are left as rows of the result; the linker fills in the identities."""
     for n in range(total):
         feature, row = features[order[n]], rows[n]

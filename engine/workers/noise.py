@@ -6,6 +6,7 @@ those of the frame (trackpy.uncertainty.measure_noise).
 
 from __future__ import annotations
 
+# mypy: allow-untyped-defs, allow-untyped-calls
 import numpy as np
 
 from engine.workers.compiled import kernel
@@ -14,20 +15,20 @@ NOISE_ROWS = 4  # of the work space beyond the rows of a mask
 
 
 @kernel
-def _fill_zero(row):  # type: ignore[no-untyped-def]
+def _fill_zero(row):
     # A loop: numba's slice assignment compiles ten times longer.
     for i in range(row.size):
         row[i] = 0
 
 
 @kernel
-def _mark_bright(levels, out):  # type: ignore[no-untyped-def]
+def _mark_bright(levels, out):
     for i in range(out.size):
         out[i] = np.uint8(levels[i] != 0)
 
 
 @kernel
-def _widen(before, here, after, out, distance):  # type: ignore[no-untyped-def]
+def _widen(before, here, after, out, distance):
     """Spread marks by one column on either side, and count up the distance of every pixel that has none yet."""
     for i in range(out.size):
         out[i] = before[i] | here[i] | after[i]
@@ -35,7 +36,7 @@ def _widen(before, here, after, out, distance):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _nearest_bright(row, x0, x1, radius, marks, spare, distance):  # type: ignore[no-untyped-def]
+def _nearest_bright(row, x0, x1, radius, marks, spare, distance):
     """How many columns away the nearest bright level of a row is, radius + 1 if farther than radius."""
     width = row.size
     count = x1 - x0
@@ -53,13 +54,13 @@ def _nearest_bright(row, x0, x1, radius, marks, spare, distance):  # type: ignor
 
 
 @kernel
-def _cover(distance, reach, covered):  # type: ignore[no-untyped-def]
+def _cover(distance, reach, covered):
     for i in range(covered.size):
         covered[i] |= np.uint8(distance[i] <= reach)
 
 
 @kernel
-def background_sums(levels, pixels, flip, y0, y1, x0, x1, reach, radius_x, work, sums, background):  # type: ignore[no-untyped-def]
+def background_sums(levels, pixels, flip, y0, y1, x0, x1, reach, radius_x, work, sums, background):
     """Count, sum and sum of squares of the background pixels of a block, into sums[0:3].
 
     `reach` is the mask's half width by row. `work` is uint8 of len(reach) + NOISE_ROWS rows. Where `background` is not

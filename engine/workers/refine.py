@@ -7,6 +7,7 @@ Sums are of integers and exact; the two that are not (eccentricity, raw mass of 
 
 from __future__ import annotations
 
+# mypy: allow-untyped-defs, allow-untyped-calls
 import numpy as np
 
 from engine.workers.compiled import kernel
@@ -15,7 +16,7 @@ SHIFT_THRESHOLD = 0.6
 
 
 @kernel
-def refine(levels, pixels, flip, saturation, reach, radius_x, cosine, sine, max_iterations, features, count):  # type: ignore[no-untyped-def]
+def refine(levels, pixels, flip, saturation, reach, radius_x, cosine, sine, max_iterations, features, count):
     """Fill the first `count` rows of features, whose maxima are known."""
     height, width = levels.shape
     ry, rx = reach.size // 2, radius_x
@@ -37,7 +38,9 @@ def refine(levels, pixels, flip, saturation, reach, radius_x, cosine, sine, max_
                     sum_x += np.int64(row[j]) * (j + rx - half)
                 mass += in_row
                 sum_y += in_row * i
-            in_mask_y, in_mask_x = np.float64(sum_y) / np.float64(mass), np.float64(sum_x) / np.float64(mass)
+            in_mask_y, in_mask_x = np.float64(ry), np.float64(rx)
+            if mass > 0:
+                in_mask_y, in_mask_x = np.float64(sum_y) / np.float64(mass), np.float64(sum_x) / np.float64(mass)
             centre_y, centre_x = in_mask_y - ry + y, in_mask_x - rx + x
             off_y, off_x = in_mask_y - ry, in_mask_x - rx
             if abs(off_y) < SHIFT_THRESHOLD and abs(off_x) < SHIFT_THRESHOLD:
@@ -52,14 +55,14 @@ def refine(levels, pixels, flip, saturation, reach, radius_x, cosine, sine, max_
                 x -= 1
             y = min(max(y, ry), height - ry - 1)
             x = min(max(x, rx), width - rx - 1)
-        _characterise(levels, pixels, flip, saturation, reach, rx, isotropic, cosine, sine, at_y, at_x, mass, features[n])
+        _characterise(levels, pixels, flip, saturation, reach, isotropic, cosine, sine, at_y, at_x, mass, features[n])
         features[n, 0] = centre_y
         features[n, 1] = centre_x
         features[n, 2] = mass
 
 
 @kernel
-def _characterise(levels, pixels, flip, saturation, reach, rx, isotropic, cosine, sine, y, x, mass, feature):  # type: ignore[no-untyped-def]
+def _characterise(levels, pixels, flip, saturation, reach, isotropic, cosine, sine, y, x, mass, feature):
     ry = reach.size // 2
     moment_y, moment_x = np.int64(0), np.int64(0)
     ecc_cosine = ecc_sine = raw_mass = 0.0
