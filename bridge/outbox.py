@@ -121,7 +121,6 @@ class Outbox(Generic[P]):
         self._streams: deque[StreamState[P]] = deque([StreamState(make_stream(), 0)])
         self._hello_due = True
         self._welcomed = False
-        self._last_sent_ns = 0
         self._last_answer_ns = 0
         self._last_hello_ns = 0
         self._patience_ns = LATE_NS
@@ -204,7 +203,6 @@ class Outbox(Generic[P]):
 
     def sent(self, what: HelloDue | ByeDue | FrameDue[P], t_sent_ns: int) -> None:
         """ZeroMQ has it. `t_sent_ns` differs from all others."""
-        self._last_sent_ns = t_sent_ns
         if isinstance(what, HelloDue):
             if self._last_answer_ns < self._last_hello_ns:
                 self._patience_ns = min(2 * self._patience_ns, LATEST_NS)
@@ -282,12 +280,13 @@ class Outbox(Generic[P]):
         stream.let_go(frame.counter, frame.counter, cause)
 
     def _late(self, now_ns: int) -> bool:
+        """Is it time to ask the receiver where it stands? Also while all is well: a hello measures the clocks best."""
         stream = self._streams[0]
-        since = max(self._last_answer_ns, self._last_hello_ns)
         waits = stream.bye_sent_ns > 0 or any(not frame.queued for frame in stream.kept.values())
-        if waits or not self._welcomed:
-            return now_ns - since > self._patience_ns
-        return now_ns - self._last_sent_ns > HELLO_EVERY_S * 1e9
+        silent_ns = now_ns - max(self._last_answer_ns, self._last_hello_ns)
+        if (waits or not self._welcomed) and silent_ns > self._patience_ns:
+            return True
+        return self._welcomed and now_ns - self._last_hello_ns > HELLO_EVERY_S * 1e9
 
     def _meet(self, answer: Answer) -> None:
         """Notice a restarted receiver, and another run."""
