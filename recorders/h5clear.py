@@ -3,7 +3,8 @@
 HDF5 marks a file that can be read while it is written. A writer that was killed cannot take the mark away, and
 pandas, h5py, MATLAB and R then refuse the file, although everything up to the last flush is whole. This does what
 the `h5clear -s` tool does, in place: bytes 11 (flags) and 44 to 47 (checksum) of a superblock of version 2 or 3. It
-changes nothing in a file that is not exactly that, nor in one that a living recorder holds.
+changes nothing in a file that is not exactly that, nor in one that a living recorder holds. A file that a full disk cut
+shorter than its superblock says is made so long again (with a hole, which takes no room), or HDF5 would refuse it.
 
 Superblock: 8 bytes signature, version, bytes of an address (8), bytes of a length (8), flags, 4 addresses, checksum
 (HDF5 File Format Specification 3.0, II.A). The checksum is Bob Jenkins' lookup3 (2006, public domain).
@@ -19,7 +20,7 @@ from pathlib import Path
 from engine.errors import RingtrackError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_FLAGS, _CHECKSUM, _END = 11, 44, 48
+_FLAGS, _END_OF_FILE, _CHECKSUM, _END = 11, 28, 44, 48
 _WRITING, _SWMR = 0x01, 0x04
 _MASK = 0xFFFFFFFF
 
@@ -43,6 +44,9 @@ def clear(path: Path) -> bool:
         head = bytearray(file.read(_END))
         if not _flags(path, bytes(head)):
             return False
+        (end,) = struct.unpack_from("<Q", head, _END_OF_FILE)
+        if end > os.fstat(file.fileno()).st_size:
+            os.truncate(file.fileno(), end)
         head[_FLAGS] = 0
         head[_CHECKSUM:] = struct.pack("<I", lookup3(bytes(head[:_CHECKSUM])))
         os.pwrite(file.fileno(), head[_FLAGS:], _FLAGS)  # One write: flag and checksum never disagree.

@@ -40,6 +40,9 @@ from recorders.tables import (
 )
 
 CHUNK_BYTES = 256 * 1024
+SMALL_CHUNK_BYTES = 32 * 1024
+"""Of the tables that grow seldom."""
+
 METAS = 128
 BATCH_BYTES = 1024 * 1024
 """Appended at the latest when so much has gathered."""
@@ -79,11 +82,12 @@ class RunFile:
         self._file = _create(path)
         write_about(self._file, about)
         for name, dtype in TABLES.items():
+            chunk_bytes = CHUNK_BYTES if name in ("tracks", "frames") else SMALL_CHUNK_BYTES
             self._file.create_dataset(
                 name,
                 shape=(0,),
                 maxshape=(None,),
-                chunks=(max(16, CHUNK_BYTES // dtype.itemsize),),
+                chunks=(chunk_bytes // dtype.itemsize,),
                 dtype=dtype,
                 fillvalue=unwritten(dtype),
             )

@@ -128,7 +128,8 @@ def _whole(path: Path, file: h5py.File) -> Part:
 
 def _good_frames(frames: Table, tracks: h5py.Dataset) -> int:
     """How many frames from the start on are whole."""
-    bad = np.flatnonzero(frames["frame"] < 0)
+    # Numbers grow; what a full disk did not take reads as -1 or as 0.
+    bad = np.flatnonzero((frames["frame"] < 0) | (np.diff(frames["frame"], prepend=-1) <= 0))
     good = int(bad[0]) if len(bad) else len(frames)
     ends = frames["first_row"][:good] + frames["rows"][:good]
     good = int(np.searchsorted(ends, tracks.shape[0], side="right"))

@@ -7,9 +7,9 @@ from engine.experiment import Experiment
 TEXT = """\
 {name}: particles tracked by ringtrack{experiment}
 
+tracking_{name}.h5    results (HDF5): see below
+tracks_{name}.csv     the same tracks as text, where it was asked for
 experiment.toml        the settings of this run, every key
-tracking_{name}.h5     results (HDF5): see below
-tracks_{name}.csv      the same tracks as text, where it was asked for
 run.json               versions, computer, clocks, accounting of frames, latencies
 log.jsonl              what every process had to say, one JSON line each
 
@@ -23,8 +23,8 @@ Load it (Python):
 /tracks: one row for each particle in each frame
     frame        frame number, proportional to time ({fps:g} frames/s were set); lost frames leave their hole
     particle     identity of the particle, the same in all its frames
-    x, y         position in pixels; origin: centre of the top-left pixel; y points down{pixel}
-    mass         summed brightness; signal: brightest pixel; raw_mass: sum of the raw pixels
+    x, y         position in pixels; origin: centre of the top-left pixel; y points down
+{pixel}    mass         summed brightness; signal: brightest pixel; raw_mass: sum of the raw pixels
     ecc, size    eccentricity (0 is round), radius of gyration in pixels
     ep           estimated error of the position in pixels (NaN: no background to judge by)
     vx, vy       velocity in pixels per second (NaN in a particle's first row)
@@ -56,5 +56,5 @@ def readme(name: str, experiment: Experiment) -> str:
         name=name,
         experiment=f' (experiment "{title}")' if title else "",
         fps=experiment.camera.fps,
-        pixel=f"; a pixel is {pixel_um:g} um" if pixel_um else "; the size of a pixel was not set",
+        pixel=f"                 a pixel is {pixel_um:g} um\n" if pixel_um else "",
     )

@@ -1,0 +1,253 @@
+"""What a run holds, and whether it is whole: the report behind `ringtrack inspect RUN`.
+
+`inspect(path)` reads a run (finished, live or cut short; one file or parts) and checks that its tables agree with each
+other; `Report.text` and `Report.json` show it. A *fault* is something that this program should never leave behind; a
+*note* is something that the reader should know.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from engine.rows import FILTERS
+from recorders import h5clear
+from recorders.join import accounting, joined_frames, lost_ranges
+from recorders.metadata import read_group
+from recorders.parts import Part, opened, part_paths, read_parts, read_rows
+from recorders.run import Run
+from recorders.tables import LOST, NO_CODE, Table
+
+SHOWN = 12
+"""Losses shown in the text; the JSON has them all."""
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """A range of lost frame numbers, both ends included."""
+
+    first: int
+    last: int
+    step: str
+    cause: str
+
+
+class StepAccount(msgspec.Struct, frozen=True, rename={"in_": "in"}):
+    """in = out + lost + in flight."""
+
+    step: str
+    in_: int
+    out: int
+    lost: int
+    in_flight: int
+
+
+class SettingsStretch(msgspec.Struct, frozen=True):
+    """Frames that were tracked with one version of the settings."""
+
+    version: int
+    first: int
+    last: int
+    frames: int
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What `ringtrack inspect` says of a run."""
+
+    path: str
+    run: str
+    run_id: str
+    name: str
+    state: str  # "finished", "being recorded", "cut short"
+    parts: int
+    bytes: int
+    frames_recorded: int
+    frames_lost: int
+    first_frame: int
+    last_frame: int
+    sequences: int
+    seconds: float  # of camera time from the first frame to the last
+    fps: float  # measured from camera times; 0 if there are too few frames
+    rows: int
+    particles: int
+    features_mean: float
+    removed: dict[str, int]  # features that each filter removed
+    overflow: int
+    latency_ms: dict[str, float]  # from received to published
+    accounting: list[StepAccount]
+    losses: list[Loss]
+    settings: list[SettingsStretch]
+    events: dict[str, int]
+    faults: list[str]
+    notes: list[str]
+
+    @property
+    def whole(self) -> bool:
+        """Nothing is wrong with the tables."""
+        return not self.faults
+
+    def json(self) -> str:
+        """The report for programs, one JSON object."""
+        return msgspec.json.encode(self).decode()
+
+    def text(self) -> str:
+        """The report for people."""
+        lines = [
+            f"{self.run} ({self.name})  {self.state}  {self.path}",
+            f"  {self.parts} file{'s' * (self.parts > 1)}, {self.bytes / 1e6:.1f} MB, run id {self.run_id}",
+            f"  frames    {self.first_frame} to {self.last_frame}: {self.frames_recorded} recorded, "
+            f"{self.frames_lost} lost, {self.sequences} sequence{'s' * (self.sequences != 1)}, "
+            f"{self.seconds:.1f} s at {self.fps:.4g} frames/s",
+            f"  tracks    {self.rows} rows, {self.particles} particles, {self.features_mean:.1f} a frame"
+            + (f", {self.overflow} cut beyond ring.max_particles" if self.overflow else ""),
+            "  removed   " + (", ".join(f"{name} {n}" for name, n in self.removed.items() if n) or "nothing"),
+        ]
+        if self.latency_ms:
+            lines.append("  latency   " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in self.latency_ms.items()))
+        lines += [f"  settings  version {s.version}: frames {s.first} to {s.last}" for s in self.settings]
+        lines += [f"  events    {kind}: {count}" for kind, count in self.events.items()]
+        lines.append("  step            in        out       lost  in flight")
+        lines += [f"  {s.step:<9}{s.in_:>9}{s.out:>11}{s.lost:>11}{s.in_flight:>11}" for s in self.accounting]
+        for loss in self.losses[:SHOWN]:
+            numbers = f"{loss.first}" if loss.first == loss.last else f"{loss.first} to {loss.last}"
+            lines.append(f"  lost at {loss.step}: frame {numbers} ({loss.cause})")
+        if len(self.losses) > SHOWN:
+            lines.append(f"  … and {len(self.losses) - SHOWN} more ranges: --json lists them all")
+        lines += [f"  note: {note}" for note in self.notes]
+        lines += [f"  FAULT: {fault}" for fault in self.faults] or ["  the tables agree with each other"]
+        return "\n".join(lines)
+
+
+def inspect(path: str | Path) -> Report:
+    """Read and check a run: its folder, or its HDF5 file.
+
+    Reads every row of `/tracks`, in blocks. Raises RunError if it is no run.
+    """
+    run = Run.open(path)
+    paths = list(part_paths(run.path).values())
+    live = any(h5clear.is_held(part) for part in paths)
+    parts = read_parts(run.path)
+    frames = joined_frames(parts) if parts else run.frames_array
+    metadata = run.metadata
+    with opened(paths[0]) as file:
+        name, run_id = str(file.attrs["run"]), str(file.attrs["run_id"])
+    with opened(paths[-1]) as file:
+        complete = bool(read_group(file, "processing_metrics")["complete"])
+    arrived = frames[frames["state_code"] != LOST]
+    rows, particles, faults = _check_tracks(parts)
+    seconds, fps = _rate(arrived)
+    losses = lost_ranges(parts)
+    return Report(
+        path=str(run.path),
+        run=name,
+        run_id=run_id,
+        name=str(metadata["acquisition_params"]["name"]),
+        state="being recorded" if live else "finished" if complete else "cut short",
+        parts=len(paths),
+        bytes=sum(part.stat().st_size for part in paths),
+        frames_recorded=len(arrived),
+        frames_lost=int((frames["step_code"] != NO_CODE).sum()),
+        first_frame=int(frames["frame"][0]) if len(frames) else -1,
+        last_frame=int(frames["frame"][-1]) if len(frames) else -1,
+        sequences=len(np.unique(frames["sequence"])),
+        seconds=seconds,
+        fps=fps,
+        rows=rows,
+        particles=particles,
+        features_mean=rows / len(arrived) if len(arrived) else 0.0,
+        removed={name: int(frames[f"removed_{name}"].sum()) for name in FILTERS},
+        overflow=int(frames["overflow"].sum()),
+        latency_ms=_latency_ms(arrived),
+        accounting=[StepAccount(bytes(row["step"]).decode(), *row.tolist()[1:]) for row in accounting(frames)],
+        losses=[
+            Loss(int(r["first"]), int(r["last"]), bytes(r["step"]).decode(), bytes(r["cause"]).decode()) for r in losses
+        ],
+        settings=_settings(arrived),
+        events={str(kind): int(n) for kind, n in run.events["kind"].value_counts(sort=False).items()},
+        faults=_check_frames(frames, losses, live) + faults,
+        notes=_notes(parts, len(paths), complete, live),
+    )
+
+
+def _check_frames(frames: Table, losses: Table, live: bool) -> list[str]:
+    """Faults of the table of frames."""
+    faults = []
+    numbers = frames["frame"]
+    steps = np.diff(numbers)
+    if (steps <= 0).any():
+        faults.append(f"/frames: number {numbers[1:][steps <= 0][0]} does not come after the one before it")
+    for at in np.flatnonzero(steps > 1):
+        faults.append(f"/frames: {numbers[at] + 1} to {numbers[at + 1] - 1} are missing without a word")
+    lost = numbers[frames["step_code"] != NO_CODE]
+    told = np.concatenate([np.arange(0), *(np.arange(r["first"], r["last"] + 1) for r in losses)])
+    if not live and not np.array_equal(np.sort(told), lost):
+        faults.append(f"/accounting/lost tells of {len(told)} lost frames, /frames of {len(lost)}")
+    return faults
+
+
+def _check_tracks(parts: list[Part]) -> tuple[int, int, list[str]]:
+    """Rows, particles and faults of the table of tracks: each row belongs to the frame that says so."""
+    rows, largest, faults = 0, -1, []
+    for part in parts:
+        owners = np.repeat(part.table["frame"], part.table["rows"])
+        at = 0
+        with opened(part.path) as file:
+            for block in read_rows(file, "tracks", part.tracks):
+                wrong = np.flatnonzero(block["frame"] != owners[at : at + len(block)])
+                if len(wrong):
+                    faults.append(
+                        f"{part.path.name}: row {at + wrong[0]} of /tracks is of frame {block['frame'][wrong[0]]}, "
+                        f"/frames has it as one of frame {owners[at + wrong[0]]}"
+                    )
+                largest = max(largest, int(block["particle"].max()))
+                at += len(block)
+        rows += at
+    return rows, largest + 1, faults
+
+
+def _rate(arrived: Table) -> tuple[float, float]:
+    """Seconds of camera time, and frames a second while it ran; holes count as the frames they would have been."""
+    seconds = numbers = 0.0
+    for sequence in np.unique(arrived["sequence"]):
+        stretch = arrived[arrived["sequence"] == sequence]
+        if len(stretch) > 1:
+            seconds += float(stretch["t_camera_ns"][-1] - stretch["t_camera_ns"][0]) / 1e9
+            numbers += float(stretch["frame"][-1] - stretch["frame"][0])
+    return seconds, numbers / seconds if seconds > 0 else 0.0
+
+
+def _latency_ms(arrived: Table) -> dict[str, float]:
+    if not len(arrived):
+        return {}
+    latency = (arrived["t_published_ns"] - arrived["t_received_ns"]) / 1e6
+    p50, p99 = np.quantile(latency, [0.5, 0.99])
+    return {"p50": float(p50), "p99": float(p99), "max": float(latency.max())}
+
+
+def _settings(arrived: Table) -> list[SettingsStretch]:
+    """Stretches of frames with one version of the settings, in order."""
+    if not len(arrived):
+        return []
+    starts = np.flatnonzero(np.diff(arrived["settings"], prepend=arrived["settings"][0] - 1))
+    return [
+        SettingsStretch(
+            int(arrived["settings"][start]),
+            int(arrived["frame"][start]),
+            int(arrived["frame"][end - 1]),
+            int(end - start),
+        )
+        for start, end in zip(starts, [*starts[1:], len(arrived)])
+    ]
+
+
+def _notes(parts: list[Part], files: int, complete: bool, live: bool) -> list[str]:
+    notes = []
+    torn = sum(part.torn for part in parts)
+    if torn and not live:
+        notes.append(f"{torn} frames at the end of a part had not reached the disk; they are left out")
+    if not complete and not live:
+        notes.append("the recorder did not close its file in order (killed, or the disk was full)")
+    if files > 1:
+        notes.append(f"{files} files, read as one: a recorder was restarted")
+    return notes
