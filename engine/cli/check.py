@@ -72,6 +72,7 @@ def _said(f: Figures) -> str:
             f"at most {e.linking.search_range:g} px a frame ({e.linking.search_range * camera.fps:g} px/s), "
             f"remembered for {e.linking.memory} frames ({e.linking.memory / camera.fps * 1000:.0f} ms)",
         ),
+        ("shared memory", f"{f.shared_bytes / 2**20:.0f} MiB in all"),
         ("trackers", f"{f.workers} on {f.cores} cores" + (", pinned" if f.pinned else ", not pinned")),
     ]
     rows += [

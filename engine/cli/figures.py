@@ -18,8 +18,6 @@ from engine.settings_rules import existing_cores, parse_cores
 PARTICLES_ASSUMED = 1000  # a frame, for the size of tables: a crowded field of view
 CSV_BYTES_A_ROW = 100
 IMAGES_RATIO = 2.8  # shuffle and Zstandard on camera noise, which allows 2.97
-RESULT_SECONDS = 10.0  # of results that wait for a recorder
-SHARE_OF_MEMORY = 4  # the frame ring takes at most a quarter of what is free
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,7 @@ class Figures:
     result_slots: int
     result_bytes: int
     result_seconds: float
+    shared_bytes: int  # everything that lies in /dev/shm
     workers: int
     cores: int
     pinned: bool
@@ -47,37 +46,39 @@ class Figures:
 
     @classmethod
     def of(cls, experiment: Experiment) -> Figures:
+        """Work them out, with the plan that `ringtrack run` would make. Raises MachineError if it would refuse."""
+        from engine.rings import Rings
+        from engine.supervisor.planning import make_plan
+        from engine.workers.configure import workers_for
+
         e = experiment
-        entry = _aligned(e.camera.frame_bytes) + _aligned(FRAME_META.itemsize)
-        wanted = max(4, math.ceil(e.ring.seconds * e.camera.fps))
-        slots = max(4, min(wanted, memory_for_ring() // entry))
-        result_entry = _aligned(e.ring.max_particles * ROW.itemsize) + _aligned(RESULT_META.itemsize)
-        result_slots = max(slots, math.ceil(RESULT_SECONDS * e.camera.fps))
+        plan = make_plan(e, Path(e.experiment.data))
+        slots, result_slots = plan.geometry.frame_slots, plan.geometry.result_slots
+        shared_bytes = Rings(plan, owner=False).bytes
         recorders = _recorders(e)
         folder, free = _disk(Path(e.experiment.data).expanduser())
         rate = sum(each for _, each, _ in recorders)
-        cores = parse_cores(e.tracking.cores) or existing_cores()
-        workers = e.tracking.workers or _workers(len(cores))
         addresses = [e.camera.listen, e.control.listen] + [f"http://{e.web.listen}"] * e.web.enabled
         return cls(
             experiment=e,
             camera_mb_s=e.camera.frame_bytes * e.camera.fps / 1e6,
             ring_slots=slots,
-            ring_bytes=slots * entry,
+            ring_bytes=slots * (e.camera.frame_bytes + FRAME_META.itemsize),
             ring_seconds=slots / e.camera.fps,
-            ring_is_cut=slots < wanted,
+            ring_is_cut=slots < round(e.ring.seconds * e.camera.fps),
             result_slots=result_slots,
-            result_bytes=result_slots * result_entry,
+            result_bytes=result_slots * (e.ring.max_particles * ROW.itemsize + RESULT_META.itemsize),
+            shared_bytes=shared_bytes,
             result_seconds=result_slots / e.camera.fps,
-            workers=workers,
-            cores=len(cores),
-            pinned=len(cores) > workers + 3,
+            workers=workers_for(e),
+            cores=len(parse_cores(e.tracking.cores) or existing_cores()),
+            pinned=any(process.cores for process in plan.processes),
             recorders=recorders,
             data_folder=str(folder),
             disk_free=free,
             disk_seconds=free / rate if rate else None,
             addresses=addresses,
-            warnings=_warnings(e),
+            warnings=_warnings(e, shared_bytes),
         )
 
     @property
@@ -101,23 +102,6 @@ class Figures:
         del values["experiment"]
         values["recorders"] = {name: {"bytes_s": rate, "gb_hour": rate * 3.6e-6} for name, rate, _ in self.recorders}
         return values | {"stall_s": self.stall_s}
-
-
-def memory_for_ring() -> int:
-    """Bytes that the frame ring may take: a quarter of the free memory, and no more than /dev/shm has."""
-    import psutil
-
-    free = psutil.virtual_memory().available // SHARE_OF_MEMORY
-    shm = Path("/dev/shm")
-    return min(free, shutil.disk_usage(shm).free) if shm.is_dir() else free
-
-
-def _aligned(size: int) -> int:
-    return -(-size // 4096) * 4096
-
-
-def _workers(cores: int) -> int:
-    return cores - 2 if cores >= 5 else cores
 
 
 def _recorders(e: Experiment) -> list[tuple[str, float, str]]:
@@ -146,7 +130,7 @@ def _first_existing(folder: Path) -> Path:
     return next(parent for parent in (folder, *folder.parents) if parent.exists())
 
 
-def _warnings(e: Experiment) -> list[str]:
+def _warnings(e: Experiment, shared_bytes: int) -> list[str]:
     found = []
     disk = math.pi * (e.tracking.diameter / 2) ** 2
     if e.camera.bits >= 10 and e.tracking.minmass < 3 * disk and e.tracking.percentile < 50:
@@ -164,6 +148,12 @@ def _warnings(e: Experiment) -> list[str]:
     folder = _first_existing(Path(e.experiment.data).expanduser().absolute())
     if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         found.append(f"experiment.data: {folder} cannot be written; `ringtrack run` will refuse")
+    room = shutil.disk_usage("/dev/shm").free
+    if shared_bytes > room:
+        found.append(
+            f"/dev/shm: {shared_bytes / 2**20:.0f} MiB are needed, {room / 2**20:.0f} are free; `ringtrack run` will "
+            "refuse. Lower ring.seconds, or enlarge it: mount -o remount,size=8G /dev/shm"
+        )
     for wanted, package, extra in (
         (e.lsl.enabled, "pylsl", "lsl"),
         (e.web.enabled, "tornado", "web"),
