@@ -112,7 +112,8 @@ def status_of(args: list[str]) -> int:
     except MemoryError:
         return _failed("out of memory", 3, debug)
     except Exception as error:
-        about = f"internal error, our fault: {type(error).__name__}: {error}. Try: ringtrack --debug {' '.join(args)}"
+        again = " ".join(args).removeprefix("--debug ")
+        about = f"internal error, our fault: {type(error).__name__}: {error}. Try: ringtrack --debug {again}"
         return _failed(about, 1, debug)
 
 

@@ -35,17 +35,18 @@ def command(
     from bridge.simulator import Scene, Simulator
     from engine.cli.truth import compare, draw
     from engine.experiment import Experiment
-    from engine.supervisor import run
+    from engine.supervisor.run import run
 
-    options: dict[str, Any] = {"width": size, "height": size, "beads": beads, "fps": fps, "seed": 1}
+    scene: dict[str, Any] = {"width": size, "height": size, "beads": beads, "fps": fps, "seed": 1}
+    source = "simulated?" + urlencode(scene | {"frames": round(seconds * fps)})
     experiment = Experiment.load(None, [*_settings(size, fps, data), *overrides])
-    summary = run(experiment, source=f"simulated?{urlencode(options)}", duration_s=seconds, say=output.talk)
+    summary = run(experiment, source=source, say=output.talk)
     if not summary.frames_recorded:
         output.talk(f"ringtrack: nothing was recorded. {summary.reason}")
         return summary.status or 1
     output.talk("comparing with the truth …")
     folder = Path(summary.run_folder)
-    found = compare(folder, Simulator(Scene(**options)))
+    found = compare(folder, Simulator(Scene(**scene)))
     picture = draw(folder, found)
     if as_json:
         output.result_json(_plain(summary, found, picture))

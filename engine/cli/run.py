@@ -17,6 +17,7 @@ from engine.cli.account import account_text
     "--source", metavar="SOURCE", help="Also send frames from here: a TIFF stack, a folder, or simulated. Ends with it."
 )
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Send so many a second (with --source).")
+@click.option("--finished", is_flag=True, help="The folder is finished: track what is there, and end (with --source).")
 @click.option("--duration", type=click.FloatRange(min=0), default=0.0, help="End after so many seconds.")
 @click.option("--detach", is_flag=True, help="Return when it is ready; it goes on when this terminal is closed.")
 @output.settings_options
@@ -25,6 +26,7 @@ def command(
     path: Path,
     source: str | None,
     fps: float | None,
+    finished: bool,
     duration: float,
     detach: bool,
     overrides: tuple[str, ...],
@@ -37,15 +39,21 @@ def command(
     """
     from engine.experiment import Experiment
 
-    if fps is not None and source is None:
-        raise click.UsageError("--fps goes with --source; a sender of its own has its own --fps.")
+    if source is None and (fps is not None or finished):
+        raise click.UsageError("--fps and --finished go with --source; a sender of its own has its own.")
     experiment = Experiment.load(path, overrides)
-    options: dict[str, Any] = {} if fps is None else {"fps": fps}
+    options: dict[str, Any] = {"watch": not finished}
+    if fps is not None:
+        options["fps"] = fps
+    if source is not None:
+        from bridge.sources import open_source
+
+        open_source(source, watch=not finished).close()  # refused now, not when everything was started
     if detach:
         return _detached(experiment, source, options, duration, as_json)
     import msgspec
 
-    from engine.supervisor import run
+    from engine.supervisor.run import run
 
     summary = run(experiment, source=source, source_options=options, duration_s=duration, say=output.talk)
     if as_json:
@@ -58,7 +66,7 @@ def command(
 
 
 def _detached(experiment: Any, source: str | None, options: dict[str, Any], duration: float, as_json: bool) -> int:
-    from engine.supervisor import start
+    from engine.supervisor.background import start
 
     started = start(experiment, source=source, source_options=options, duration_s=duration, detached=True)
     plan = started.plan
