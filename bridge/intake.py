@@ -173,9 +173,10 @@ class Intake:
         self._closed = True
         self._bye_of = stream
 
-    def heard(self, now_ns: int) -> None:
-        """The receiver is done with a message: silence counts from here."""
-        self._heard_ns = now_ns
+    def heard(self, stream: int, now_ns: int) -> None:
+        """The receiver is done with a message: the silence of who sent it counts from here."""
+        if stream == self._speaker:
+            self._heard_ns = now_ns
 
     def remember_lost(self, first: int, last: int, cause: Cause) -> None:
         """After a restart: frames of the present sequence that the ledger says were dropped or refused."""

@@ -150,7 +150,7 @@ class Reception:
                 self._hello(identity, message, t_ns)
             else:
                 self._bye(identity, message, t_ns)
-        self._intake.heard(self._clock())
+        self._intake.heard(message.stream, self._clock())
         return True
 
     # ---- the three kinds of messages

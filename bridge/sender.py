@@ -129,13 +129,18 @@ class Sender(Desk):
     def connect(self, timeout_s: float = 10.0) -> Answer:
         """Wait until the receiver has said welcome. Raises PeerError, with the reason, if it does not."""
         if not self._wait(lambda: self.welcome is not None, timeout_s):
-            reason = f": {self._trouble}" if self._trouble else ""
-            raise PeerError(
-                f"{self.address}: no welcome in {timeout_s:g} s{reason}. "
-                "Is `ringtrack run` running there, and does its camera.listen name this address?"
-            )
+            raise self.not_welcome(timeout_s)
         assert self.welcome is not None
         return self.welcome
+
+    def not_welcome(self, timeout_s: float) -> PeerError:
+        """The error for who waited so long in vain."""
+        if self._trouble:
+            return PeerError(f"{self.address}: no welcome in {timeout_s:g} s: {self._trouble}")
+        return PeerError(
+            f"{self.address}: no answer in {timeout_s:g} s. Is `ringtrack run` running there, "
+            "and does its camera.listen name this address?"
+        )
 
     def send(
         self,
@@ -201,6 +206,10 @@ class Sender(Desk):
             self._note_counter(counter)
             self._gave_up[cause] += 1
             self._outbox.give_up(counter, cause)
+
+    def wait_for_room(self, timeout_s: float | None = None) -> bool:
+        """Wait until one more frame can be kept without giving one up. False after `timeout_s`."""
+        return self._wait(lambda: not self._outbox.full, timeout_s)
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Wait until every frame has its answer. False after `timeout_s`."""

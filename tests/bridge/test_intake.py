@@ -138,6 +138,7 @@ def test_a_second_source_is_refused_while_the_first_speaks() -> None:
     assert '"camera A"' in busy.why
     assert isinstance(intake.frame(frame(7, stream=2, first=7), 2 * S), Busy)
     assert isinstance(intake.bye(Bye(stream=2, first=0, last=7), 2 * S), Busy)
+    intake.heard(2, 2 * S)  # who is refused does not speak for the first
     assert isinstance(intake.hello(Hello(stream=2), int(3.5 * S)), Welcome)
     assert isinstance(intake.hello(Hello(stream=1), int(3.6 * S)), Busy)
 

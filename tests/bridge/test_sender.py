@@ -269,7 +269,7 @@ def test_what_has_no_answer_when_closing_is_given_up_and_counted() -> None:
 
 def test_nobody_there_is_said_in_a_sentence() -> None:
     with Sender("tcp://127.0.0.1:9") as sender:
-        with pytest.raises(PeerError, match="no welcome in"):
+        with pytest.raises(PeerError, match="no answer in"):
             sender.connect(0.1)
         sender.close(0.0)
 

@@ -1,0 +1,274 @@
+"""`ringtrack send`: a source of frames, and a sender that takes them to the receiver.
+
+Plain Python: this file runs on the camera PC, whatever its operating system.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from bridge.sender import Outcome, Sender, Statistics
+from bridge.sources import Numbering, Shot, Source, Unreadable, open_source
+from bridge.wire import Answer, Verdict
+from engine.accounting import CAUSE_WORDS, Cause
+from engine.errors import PeerError, SettingsError
+
+if TYPE_CHECKING:
+    from engine.process import Job
+
+COUNTERS = ("offered", "sent", "resent", "taken", "dropped", "refused", "skipped", "gave_up", "waiting", "unreadable")
+TICK_S = 0.1
+KEPT_COMPLAINTS = 1000
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What became of a source."""
+
+    source: str
+    statistics: Statistics
+    complaints: list[str]  # files that could not be read, frames that were refused; at most 1000
+    complaints_total: int
+    deleted: int
+    seconds: float
+    ended: bool  # the source came to its end (or was told to stop), and the receiver answered the bye
+
+    def lines(self) -> list[str]:
+        """The account, for people."""
+        s = self.statistics
+        rate = s.taken / self.seconds if self.seconds > 0 else 0.0
+        lines = [
+            f"{s.offered} frames from {self.source}",
+            f"  taken      {s.taken}  ({rate:.1f} a second)",
+            f"  dropped    {s.dropped}  (ring full)",
+            f"  refused    {s.refused}",
+            f"  skipped    {s.skipped}  (by the camera)",
+        ]
+        lines += [f"  given up   {n}  ({CAUSE_WORDS[cause]})" for cause, n in sorted(s.gave_up.items())]
+        if s.resent:
+            lines.append(f"  sent again {s.resent}")
+        if s.offset is not None:
+            lines.append(
+                f"  clock      {s.offset.offset_ns / 1e6:+.3f} ms, sure to {s.offset.error_ns / 1e6:.3f} ms; "
+                f"drift {s.offset.drift_ppm:+.1f} ± {s.offset.drift_error_ppm:.1f} ppm"
+            )
+        if not self.ended:
+            lines.append(f"  the receiver did not confirm the end{': ' + s.trouble if s.trouble else ''}")
+        return lines
+
+
+def send(
+    source: str | Source,
+    address: str,
+    *,
+    fps: float | None = None,
+    delete_sent: bool = False,
+    poll: bool = False,
+    watch: bool | None = None,
+    numbering: Numbering = "name",
+    name: str | None = None,
+    patience_s: float = 5.0,
+    idle_s: float = 0.0,
+    connect_s: float | None = 10.0,
+    truth: str | Path | None = None,
+    progress: Callable[[Statistics], None] = lambda statistics: None,
+    complain: Callable[[str], None] = lambda text: None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Report:
+    """Send a source's frames to the receiver at `address`; returns when the source ends or `stopping()` is true.
+
+    `fps`: the pace of a finite source (default: as fast as it is taken). `watch`: a folder is being written into; if
+    False it is finished, and ends with its last file (None: watched, unless `fps` is given). `poll`: look at a watched
+    folder instead of waiting for events (network drives). `idle_s`: a watched folder ends after so long without a file.
+    `delete_sent`: delete a file once its frame is taken. `connect_s`: how long to wait for the receiver (None: until
+    `stopping`). `truth`: where `simulated` writes its ground truth. `progress` is called about ten times a second,
+    `complain` with a sentence for each file or frame that is lost.
+
+    Raises SettingsError (no such source), PeerError (nobody there).
+    """
+    if isinstance(source, str):
+        text = source
+        watch = fps is None if watch is None else watch
+        source = open_source(text, watch=watch, poll=poll, numbering=numbering, patience_s=patience_s, idle_s=idle_s)
+    if truth is not None and not hasattr(source, "save_truth"):
+        raise SettingsError("--truth: only `simulated` knows where its beads are")
+    delivery = _Delivery(source, address, fps, delete_sent, name, progress, complain, stopping)
+    try:
+        report = delivery.run(connect_s)
+    finally:
+        source.close()
+    if truth is not None:
+        source.save_truth(Path(truth))  # type: ignore[attr-defined]
+    return report
+
+
+class _Delivery:
+    """One run of a source through a sender."""
+
+    def __init__(
+        self, source: Source, address: str, fps: float | None, delete_sent: bool, name: str | None,
+        progress: Callable[[Statistics], None], complain: Callable[[str], None], stopping: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        self._source = source
+        self._fps = fps
+        self._delete_sent = delete_sent
+        self._progress = progress
+        self._complain = complain
+        self._stopping = stopping
+        self._complaints: list[str] = []
+        self._complaints_total = 0
+        self._to_delete: list[Path] = []
+        self._deleted = 0
+        self._told = 0.0
+        room = 64 if source.live and source.waits else None  # files wait in their folder
+        self._sender = Sender(
+            address, source=(name or source.name)[:200], live=source.live, fps=fps or 0.0, on_done=self._done,
+            buffer_frames=room,
+        )  # fmt: skip
+
+    def run(self, connect_s: float | None) -> Report:
+        started = time.monotonic()
+        with self._sender as sender:
+            welcome = self._connect(connect_s)
+            if welcome is not None:
+                started = time.monotonic()
+                self._frames(welcome)
+            statistics = sender.close(10.0 if welcome is not None else 0.0)
+        self._delete()
+        seconds = time.monotonic() - started
+        return Report(
+            self._sender._hello.source, statistics, self._complaints, self._complaints_total, self._deleted,
+            seconds, statistics.closed,
+        )  # fmt: skip
+
+    def _connect(self, connect_s: float | None) -> Answer | None:
+        """Wait for the welcome; None if told to stop before it."""
+        end = None if connect_s is None else time.monotonic() + connect_s
+        while not self._stopping():
+            with contextlib.suppress(PeerError):
+                return self._sender.connect(TICK_S)
+            if end is not None and time.monotonic() > end:
+                self._sender.close(0.0)
+                raise self._sender.not_welcome(connect_s or 0.0)
+            self._tick()
+        return None
+
+    def _frames(self, welcome: Answer) -> None:
+        first, started = None, time.monotonic()
+        for found in self._source.frames(welcome):
+            if self._stopping():
+                return
+            if isinstance(found, Unreadable):
+                self._say(f"{found.what}: {found.why}")
+                if found.counter is not None:
+                    self._sender.give_up(found.counter, Cause.FILE_UNREADABLE)
+            elif found is not None:
+                if self._fps and not self._source.live:
+                    first = found.counter if first is None else first
+                    if not self._pause(started + (found.counter - first) / self._fps):
+                        return
+                if not self._offer(found):
+                    return
+            self._tick()
+            self._delete()
+
+    def _offer(self, shot: Shot) -> bool:
+        """Hand a frame over. False if told to stop before there was room."""
+        while self._source.waits and not self._sender.wait_for_room(TICK_S):
+            self._tick()
+            if self._stopping():
+                return False
+        self._sender.send(
+            shot.image, shot.counter, shot.t_ns, t_error_ns=shot.t_error_ns, time_source=shot.time_source,
+            copy=shot.copy, token=shot.path, file_name=_short(shot.file_name), extra=shot.extra,
+        )  # fmt: skip
+        return True
+
+    def _pause(self, until: float) -> bool:
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, TICK_S))
+            self._tick()
+            if self._stopping():
+                return False
+        return True
+
+    def _done(self, outcome: Outcome) -> None:
+        """A frame is over (called in the sender's thread)."""
+        if outcome.verdict is Verdict.TAKEN:
+            if self._delete_sent and outcome.token is not None:
+                self._to_delete.append(outcome.token)
+        elif outcome.why:
+            self._say(outcome.why)
+
+    def _delete(self) -> None:
+        """Delete the files whose frames were taken. What is still locked is tried again."""
+        again = []
+        while self._to_delete:
+            path = self._to_delete.pop()
+            try:
+                path.unlink(missing_ok=True)
+                self._deleted += 1
+            except OSError:
+                again.append(path)
+        self._to_delete.extend(again)
+
+    def _say(self, text: str) -> None:
+        self._complaints_total += 1
+        if len(self._complaints) < KEPT_COMPLAINTS:
+            self._complaints.append(text)
+        self._complain(text)
+
+    def _tick(self) -> None:
+        if time.monotonic() - self._told > TICK_S:
+            self._told = time.monotonic()
+            self._progress(self._sender.statistics)
+
+
+def main(job: Job) -> int:
+    """Send from within a run (`ringtrack run --source`): the arguments of `send` come from the job's options."""
+    options: dict[str, Any] = dict(job.options)
+    source = options.pop("source")
+    status = job.status
+    status.ready()
+
+    def stopping() -> bool:
+        status.beat()
+        return job.stopping
+
+    def progress(statistics: Statistics) -> None:
+        _count(job, statistics)
+
+    def complain(text: str) -> None:
+        status.count("unreadable")
+        job.log("warning", text)
+
+    report = send(
+        source, local(job.experiment.camera.listen), progress=progress, complain=complain, stopping=stopping,
+        **options,
+    )  # fmt: skip
+    _count(job, report.statistics)
+    job.log("info", "the source has ended", account=report.lines())
+    return 0 if report.ended or job.stopping else 3
+
+
+def local(listen: str) -> str:
+    """The address at which this machine reaches a receiver that listens there."""
+    return listen.replace("://*:", "://127.0.0.1:").replace("://0.0.0.0:", "://127.0.0.1:")
+
+
+def _count(job: Job, statistics: Statistics) -> None:
+    for name in ("offered", "sent", "resent", "taken", "dropped", "refused", "skipped", "waiting"):
+        job.status.set(name, getattr(statistics, name))
+    job.status.set("gave_up", sum(statistics.gave_up.values()))
+
+
+def _short(name: str) -> str:
+    """A file's name, cut at the front to what a header takes."""
+    while len(name.encode()) > 120:
+        name = name[1:]
+    return name

@@ -1,0 +1,51 @@
+"""A folder of finished files: a finite source, one frame a file, in the order of the numbers in their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from bridge.sources.base import Shot, Unreadable, name_of
+from bridge.sources.tiff import NotWholeError, WrongKindError, is_candidate, natural, number_of, read_frame
+from bridge.wire import Answer
+from engine.errors import SettingsError
+
+
+class Folder:
+    """See the module.
+
+    Counters are the numbers in the names, so that a missing file leaves its hole; where names have no numbers, or one
+    number twice, they are the position in the order ("index").
+    """
+
+    live = False
+    waits = True
+
+    def __init__(self, path: Path, numbering: str = "name") -> None:
+        self.path = path
+        self.name = name_of("folder", path)
+        self.files = self._numbered(numbering)
+        if not self.files:
+            raise SettingsError(f"source: {path} has no file that ends in .tif or .tiff")
+
+    def frames(self, welcome: Answer) -> Iterator[Shot | Unreadable | None]:
+        for counter, path in self.files:
+            if counter < welcome.resume:
+                continue
+            try:
+                image = read_frame(path)
+            except (NotWholeError, WrongKindError, OSError) as error:
+                yield Unreadable(counter=counter, what=path.name, why=str(error))
+                continue
+            yield Shot(image=image, counter=counter, file_name=path.name, path=path, copy=False)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _numbered(self, numbering: str) -> list[tuple[int, Path]]:
+        paths = sorted((p for p in self.path.iterdir() if is_candidate(p.name)), key=lambda p: natural(p.name))
+        numbers = [number_of(path.name) for path in paths]
+        found = [number for number in numbers if number is not None]
+        if numbering == "index" or len(found) != len(paths) or len(set(found)) != len(found):
+            return list(enumerate(paths))
+        return sorted(zip(found, paths))

@@ -1,0 +1,125 @@
+"""The simulated camera as a source: `simulated?width=512&height=512&beads=100&fps=100&frames=1000`.
+
+Options are the fields of `bridge.simulator.Scene` and those below. What is not said (width, height, dtype, fps) is what
+the run expects.
+"""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from bridge.simulator import Scene, Simulator
+from bridge.sources.base import Shot, Unreadable
+from bridge.wire import Answer
+from engine.clocks import NS, monotonic_ns
+from engine.errors import SettingsError
+from engine.frames import TimeSource
+
+
+class Camera(Scene, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A scene, and how the camera gives it."""
+
+    frames: int = 0  # how many; 0: without end
+    live: bool = True  # False: as fast as they are taken, none is ever dropped
+    first: int = 0  # counter of the first frame
+    skip: str = ""  # counters that the camera leaves out: "100-104", or "7,20-22"
+    restart: int = 0  # after so many frames the counter starts again at `first`; 0: never
+
+
+class SimulatedCamera:
+    """See the module."""
+
+    waits = False
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._options = options
+        camera = self._camera(options)
+        self.live = camera.live
+        self.waits = not camera.live
+        self.name = f"simulated camera, seed {camera.seed}"
+        self._skipped = _ranges(camera.skip)
+        self.simulator = Simulator(camera)
+        self.given = 0
+
+    @classmethod
+    def parse(cls, text: str) -> SimulatedCamera:
+        """From the source string. Raises SettingsError."""
+        query = text.partition("?")[2]
+        try:
+            pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+        except ValueError:
+            raise SettingsError(f"source: {text}: options are written as simulated?width=512&beads=100") from None
+        return cls(dict(pairs))
+
+    def frames(self, welcome: Answer) -> Iterator[Shot | Unreadable | None]:
+        """Frames at the scene's rate (live), or as fast as they are asked for."""
+        expected = {"dtype": welcome.dtype} if welcome.dtype else {}
+        if welcome.shape:
+            expected |= {"height": str(welcome.shape[0]), "width": str(welcome.shape[1])}
+        if welcome.fps:
+            expected["fps"] = repr(welcome.fps)
+        camera = self._camera(expected | self._options)
+        self.simulator = Simulator(camera)
+        self.simulator.prepare()
+        start = max(0, welcome.resume - camera.first)
+        began = monotonic_ns() - round(start * NS / camera.fps)
+        for n, (image, extra) in zip(self._numbers(camera, start), self.simulator.frames(start)):
+            due = began + round(n * NS / camera.fps)
+            while camera.live and (left := due - monotonic_ns()) > 0:
+                time.sleep(min(0.1, left / NS))
+                if left > NS // 10:
+                    yield None
+            self.given = n + 1
+            counter = camera.first + (n % camera.restart if camera.restart else n)
+            if n in self._skipped:
+                continue
+            yield Shot(
+                image=image, counter=counter, t_ns=due if camera.live else None, copy=False, extra=extra,
+                time_source=TimeSource.HARDWARE if camera.live else TimeSource.HEADER,
+            )  # fmt: skip
+
+    def save_truth(self, path: Path) -> None:
+        """Write where the beads were in the frames given so far (`frame` is the camera's count of exposures)."""
+        self.simulator.save_truth(path, self.given)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    @staticmethod
+    def _numbers(camera: Camera, start: int) -> Iterator[int]:
+        n = start
+        while not camera.frames or n < camera.frames:
+            yield n
+            n += 1
+
+    @staticmethod
+    def _camera(options: dict[str, Any]) -> Camera:
+        try:
+            camera = msgspec.convert(options, Camera, strict=False)
+        except msgspec.ValidationError as error:
+            names = list(Camera.__struct_fields__)
+            unknown = next((name for name in options if name not in names), "")
+            near = difflib.get_close_matches(unknown, names, 1)
+            hint = f". Did you mean {near[0]}?" if near else f". There are: {', '.join(sorted(names))}"
+            raise SettingsError(f"source: simulated: {error}{hint if unknown else ''}") from None
+        if camera.dtype not in ("uint8", "uint16") or min(camera.width, camera.height, camera.fps) <= 0:
+            raise SettingsError("source: simulated: width, height and fps above 0; dtype uint8 or uint16")
+        return camera
+
+
+def _ranges(text: str) -> set[int]:
+    numbers: set[int] = set()
+    try:
+        for part in filter(None, text.split(",")):
+            first, _, last = part.partition("-")
+            numbers |= set(range(int(first), int(last or first) + 1))
+    except ValueError:
+        raise SettingsError(f'source: simulated: skip: "{text}"; write it as 100-104 or 7,20-22') from None
+    return numbers
