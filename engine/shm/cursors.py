@@ -128,6 +128,7 @@ class LosslessReader:
         if place > load(self._ring.words, self._base + _CURSOR):
             yield "read.5"
             store(self._ring.words, self._base + _CURSOR, place)
+            yield "read.6"
             self._released.ring()
 
 

@@ -14,7 +14,8 @@ Steps of a unit, and what is seen if the worker dies just before:
 
 1. find a free word                          nothing
 2. claim it (or mark it failed)              nothing
-3. do the work, in the unit's own area       owned by a dead incarnation: done again by another, one attempt more
+3. see that the place has not failed         owned by a dead incarnation: done again by another, one attempt more
+   meanwhile; work, in the unit's own area
 4. store done: the commit                    the same
 5. ring: others may find the next step       done; sleepers notice within 0.1 s
 
@@ -153,7 +154,7 @@ class Units:
     # ---- the workers
 
     def claim(self, oldest: int, newest: int, worker: int, incarnation: int) -> Steps[Unit | None]:
-        """Steps 1 and 2: a unit of the oldest place that has one, or None.
+        """Steps 1 and 2, and 3 but for the work: a unit of the oldest place that has one, or None.
 
         `oldest` is the oldest unfinished place; it may be out of date, `newest` too.
         """
@@ -174,6 +175,7 @@ class Units:
                 yield "unit.2"
                 if not swap_if(self._words, index, seen, mine) or give_up:
                     continue
+                yield "unit.3"
                 # Whoever hands out the last unit of a failed place looks for owned units after it failed, we look for
                 # failed ones after we own ours: one of the two sees the other.
                 full_fence()
