@@ -80,15 +80,12 @@ def _settings(size: int, fps: float, data: str) -> list[str]:
 
 
 def _table(experiment: Experiment, summary: RunSummary, found: Comparison, picture: Path) -> str:
-    latency = summary.latency_ms
+    latency, missed = summary.latency_ms, found.true - found.matched - found.close
     rows = [
         ("frames", f"{summary.frames_recorded} recorded of {summary.frames_received} received"),
         ("lost frames", str(summary.frames_lost)),
         ("beads", f"{found.matched} found of {found.true} true ({100 * found.matched / found.true:.2f} %)"),
-        (
-            "",
-            f"{found.close} so close to another that they are one feature, {found.true - found.matched - found.close} missed",
-        ),
+        ("", f"{found.close} too close to another to be two features, {missed} missed"),
         ("", f"{found.extra} found where there is none"),
         ("error", f"{found.rms_px:.4f} px RMS in x and y, {found.rms_px * experiment.camera.pixel_um * 1000:.1f} nm"),
         ("", f"{found.rms_all_px:.4f} px with those that touch another ({experiment.tracking.separation} px)"),
