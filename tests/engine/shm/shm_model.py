@@ -190,7 +190,7 @@ class World:
 
     def drain(self) -> None:
         """Let everybody live and work until nothing is left to do."""
-        for _ in range(100_000):
+        for _ in range(5_000):
             for name in self.actors:
                 self.restart(name)
             moved = sum(self.advance(name, 20) for name in self.actors)
