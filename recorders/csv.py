@@ -17,7 +17,7 @@ import numpy as np
 from engine.clocks import measure_utc_offset
 from engine.errors import MachineError
 from engine.process import Job
-from recorders.loop import COUNTERS, record
+from recorders.loop import AFTER_ALL, COUNTERS, record
 from recorders.parts import Position
 from recorders.runfolder import RunFolder
 from recorders.tables import Table
@@ -26,7 +26,6 @@ __all__ = ["COUNTERS", "CsvRecorder", "main"]
 
 HEADER = "frame,particle_id,x,y,mass,ecc,size,signal,timestamp"
 COLUMNS = ("frame", "particle", "x", "y", "mass", "ecc", "size", "signal")
-LAST = 2**63 - 1
 _LINE = "%d,%d,%.6f,%.6f,%.9g,%.7g,%.7g,%.9g,"
 
 
@@ -48,7 +47,7 @@ class CsvRecorder:
             self._file.truncate(0)
             self._file.write(f"{HEADER}\n".encode())
             self.flush()
-        self._go_on(LAST)  # an unfinished last line
+        self._go_on(AFTER_ALL)  # an unfinished last line
         return self._go_on
 
     @property

@@ -2,8 +2,9 @@
 
 Everything in the file is made before single-writer-multiple-reader (SWMR) mode begins; then tables only grow and
 `processing_metrics` changes in place. Rows are gathered and appended in batches; what `flush` has returned from is
-whole after `kill -9`. The file is never opened for writing again. It is in the v110 format (pandas and R open it),
-its tables carry no filter (a compressed chunk written again at every flush makes the file five times larger).
+whole after `kill -9`. The file gets its name when all that is made, and is never opened for writing again. It is in
+the v110 format (pandas and R open it); its tables carry no filter (a compressed chunk that is written again at every
+flush makes the file five times larger).
 
 A write that failed leaves HDF5 in a state in which closing the file crashes the process (HDF5 2.0: segmentation
 fault): after `DiskError` the file is to be left as it is, and the process to end by `os._exit`.
@@ -75,11 +76,11 @@ class RunFile:
         self._lost_at: Counter[int] = Counter()
         self._ends = (-1, -1)
         self._latency_ns = (0, 0)  # sum, largest
-        self._settings = 0
         self._waiting = np.zeros(METAS, RESULT_META)  # frames whose rows of /frames are still to be made
         self._waiting_count = 0
         self._gathered = {name: _Gathered(dtype) for name, dtype in TABLES.items()}
-        self._file = _create(path)
+        making = path.with_name(path.name + ".making")
+        self._file = _create(path, making)
         write_about(self._file, about)
         for name, dtype in TABLES.items():
             chunk_bytes = CHUNK_BYTES if name in ("tracks", "frames") else SMALL_CHUNK_BYTES
@@ -96,8 +97,9 @@ class RunFile:
             self._file.create_dataset(f"index/{name}", shape=(0, 2), maxshape=(None, 2), chunks=(1024, 2), dtype="<i8")
         write_metrics(self._file, {"first_frame": -1, "last_frame": -1})
         self._file.swmr_mode = True
-        self._held = h5clear.hold(path)
+        self._held = h5clear.hold(making)  # before it has a name under which its mark could be taken away
         self.flush()
+        _name(making, path)
 
     def frame(self, meta: np.void, rows: Table) -> None:
         """Take a frame that arrived (a RESULT_META record) and its rows. Frames and losses come in order."""
@@ -110,7 +112,7 @@ class RunFile:
     def frames_lost(self, losses: Table, ledger: int) -> None:
         """Take ranges of lost frame numbers (LOSS records, in order): a row of `/frames` for each number."""
         self._make_frame_rows()
-        table = lost_rows(losses, ledger, self._settings)
+        table = lost_rows(losses, ledger)
         table["first_row"] = self.rows
         for loss in losses:
             self._lost_at[int(loss["step"])] += int(loss["last"] - loss["first"]) + 1
@@ -178,7 +180,6 @@ class RunFile:
         table["first_row"] = ends - table["rows"]
         self.rows = int(ends[-1])
         self.frames += len(table)
-        self._settings = int(table["settings"][-1])
         latency_ns = table["t_published_ns"] - table["t_received_ns"]
         self._latency_ns = (
             self._latency_ns[0] + int(latency_ns.sum()),
@@ -301,11 +302,32 @@ def write_index(file: h5py.File) -> None:
             index[...] = np.array(table, "<i8")
 
 
-def _create(path: Path) -> h5py.File:
+def _create(path: Path, making: Path) -> h5py.File:
+    """A new file under the name `making`; one of that name is of a recorder that died before it gave the real one."""
     try:
-        return h5py.File(path, "x", libver=("v110", "v110"))
-    except OSError as error:
         if path.exists():
-            raise FileExistsError(f"{path} is there already: a recording is never overwritten") from None
+            raise _taken(path)
+        making.unlink(missing_ok=True)
+        return h5py.File(making, "x", libver=("v110", "v110"))
+    except FileExistsError:
+        raise
+    except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
         raise MachineError(f"{path.parent} cannot be written: {why}. Set experiment.data to another folder.") from None
+
+
+def _name(making: Path, path: Path) -> None:
+    """Give the file its name, never one that is taken."""
+    try:
+        path.hardlink_to(making)
+    except FileExistsError:
+        raise _taken(path) from None
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise _taken(path) from None
+        making.rename(path)
+    making.unlink(missing_ok=True)
+
+
+def _taken(path: Path) -> FileExistsError:
+    return FileExistsError(f"{path} is there already: a recording is never overwritten")

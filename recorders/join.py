@@ -46,7 +46,7 @@ def join(first: Path) -> Joined:
     if len(paths) < 2:
         return Joined(first, len(paths), False, "")
     parts = read_parts(first)
-    if parts and not _holds(first, max(paths)):
+    if parts and not _holds(first, max(paths)) and not _is_all(first, parts):
         wanted = int(sum(path.stat().st_size for path in paths.values()) * ROOM)
         free = shutil.disk_usage(first.parent).free
         if free < wanted:
@@ -70,6 +70,15 @@ def _holds(first: Path, part: int) -> bool:
     """Whether the first file was joined before and has this part in it: only the deletion is missing."""
     with opened(first) as file:
         return int(file.attrs["parts"]) >= part
+
+
+def _is_all(first: Path, parts: list[Part]) -> bool:
+    """Whether all that counts is the first file, whole: its successors recorded nothing."""
+    if [part.path for part in parts] != [first]:
+        return False
+    with opened(first) as file:
+        complete = bool(file["metadata/processing_metrics"].attrs["complete"])
+        return complete and len(parts[0].table) == file["frames"].shape[0]
 
 
 def _write(path: Path, parts: list[Part], last: int) -> None:

@@ -29,6 +29,7 @@ COUNTERS = ("frames_recorded", "frames_lost", "rows", "bytes", "flushes")
 """Of every recorder: frames that arrived, numbers that did not, rows of particles; bytes of its file."""
 
 BEAT_S = 0.1
+AFTER_ALL = 2**63 - 1
 LAST_CALL_S = 0.8
 """Told to leave, a recorder takes what is in the ring for so long; a process without supervisor has 1.5 s in all."""
 
@@ -97,13 +98,15 @@ class _Loop:
             elif place is not None and copied is not None:
                 meta, rows = copied
                 if meta["kind"] == Kind.CLOSING:
-                    self._end(int(meta["ledger"]))
+                    self._end(earlier, int(meta["ledger"]))
                     reader.done(place)
                     return
                 self._frame(earlier, meta, rows)
                 self._last = place
             if (place is None and job.stopping) or self._clock() > last_call:
-                self._end(job.ledger.count)  # Told to leave without a closing place: whoever would write it is dead.
+                self._end(
+                    earlier, job.ledger.count
+                )  # Told to leave without a closing place: whoever would write it is dead.
                 reader.done(self._last)
                 return
             if self._clock() >= next_flush or self._counts["frames_recorded"] >= self._most_places:
@@ -143,9 +146,9 @@ class _Loop:
         self._counts["frames_recorded"] += 1
         self._counts["rows"] += len(rows)
 
-    def _end(self, ledger: int) -> None:
+    def _end(self, earlier: Callable[[int], Position], ledger: int) -> None:
         if self._losses is None:
-            self._losses = Losses(Position(None, 0))
+            self._losses = Losses(earlier(AFTER_ALL))
         records = self._ledger_up_to(ledger)
         self._hand_on(self._losses.at_end(records, self._missed, time.monotonic_ns()), ledger)
         self._recorder.close()

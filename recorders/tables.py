@@ -70,7 +70,7 @@ FRAMES = np.dtype(
         ("attempts", "<i4"),  # most attempts that a unit of its work took
         *[(name, "<i8") for name in TIMES],
         ("time_source", "S8"),  # hardware, header, file, arrival
-        ("settings", "<i4"),  # version of the settings
+        ("settings", "<i4"),  # version of the settings; 0 if lost
         ("exposure_us", "<f8"),
         ("gain", "<f8"),
         ("trigger", "<i8"),
@@ -152,7 +152,7 @@ def frame_rows(metas: Table) -> Table:
     return out
 
 
-def lost_rows(losses: Table, ledger: int, settings: int) -> Table:
+def lost_rows(losses: Table, ledger: int) -> Table:
     """`/frames` rows of lost frames, one for each number of the ranges in `losses` (LOSS records, in order)."""
     counts = losses["last"] - losses["first"] + 1
     out = np.zeros(int(counts.sum()), FRAMES)
@@ -164,7 +164,7 @@ def lost_rows(losses: Table, ledger: int, settings: int) -> Table:
     out["step"] = _words(out["step_code"], STEP_WORDS)
     out["cause"] = _words(out["cause_code"], CAUSE_WORDS)
     out["state_code"], out["state"] = LOST, STATE_WORDS[LOST].encode()
-    out["ledger"], out["settings"] = ledger, settings
+    out["ledger"] = ledger
     for name in TIMES:
         out[name] = NO_TIME
     out["counter"] = out["trigger"] = -1

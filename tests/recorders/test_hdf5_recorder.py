@@ -142,6 +142,29 @@ def test_nothing_is_ever_overwritten(tmp_path: Path, fast: Any) -> None:
     assert path.read_bytes() == b"somebody's week of work"
 
 
+@pytest.mark.parametrize("moment", ["made", "named"])
+def test_a_recorder_that_died_while_it_made_its_file_is_no_trouble(
+    job: Any, ring: Any, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    folder = job([]).run_folder
+    making = folder / "tracking_run_001.h5.making"
+    if moment == "made":
+        making.write_bytes(b"half a file")
+    else:
+        recorded(job([ring.end()]))
+        making.hardlink_to(folder / "tracking_run_001.h5")
+    run = recorded(job([ring.frame(0), ring.end()]))
+    assert run.frames_table["frame"].tolist() == [0]
+
+
+def test_without_hard_links_the_file_gets_its_name_too(job: Any, ring: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    assert recorded(job([ring.frame(0), ring.end()])).frames_table["frame"].tolist() == [0]
+
+
 def test_a_successor_writes_the_next_part(job: Any, ring: Any, fast: Any) -> None:
     run = job([ring.frame(0), ring.frame(1), ring.end()], experiment=fast)
     recorded(run)

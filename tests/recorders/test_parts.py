@@ -120,6 +120,32 @@ def test_losses_are_joined_too_and_counted_once(job: Any, ring: Any) -> None:
     assert whole.accounting.equals(apart.accounting)
 
 
+def test_an_end_that_is_told_twice_changes_nothing(job: Any, ring: Any) -> None:
+    """A recorder that died after its last flush, before it said so: its successor hears of the end alone."""
+    losses = [ring.loss(2, 4), ring.loss(7, 8)]
+    script = [ring.frame(1), ring.frame(5, ledger=1), ring.frame(6, ledger=1), ring.end(2)]
+    made = job(script, losses)
+    main(made)
+    first = made.run_folder / "tracking_run_001.h5"
+    before = Run.open(first).frames_array.tobytes()
+    main(job([ring.end(2)], losses))
+    assert Run.open(first).frames_array.tobytes() == before
+    assert Run.open(first).lost[["first", "last"]].to_numpy().tolist() == [[2, 4], [7, 8]]
+    assert join.join(first).joined
+    assert Run.open(first).frames_array.tobytes() == before
+
+
+def test_successors_that_recorded_nothing_are_only_deleted(job: Any, ring: Any) -> None:
+    for script in ([ring.frame(0), ring.end()], [ring.end()], [ring.end()]):
+        made = job(script)
+        main(made)
+    first = made.run_folder / "tracking_run_001.h5"
+    inode = first.stat().st_ino
+    assert join.join(first).joined
+    assert [p.name for p in first.parent.iterdir()] == [first.name]
+    assert first.stat().st_ino == inode
+
+
 def test_one_part_is_left_as_it_is(parts: Any) -> None:
     first = parts(range(3))
     before = first.read_bytes()

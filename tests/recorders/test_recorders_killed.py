@@ -133,8 +133,10 @@ def recording(run_folder: Path, request: pytest.FixtureRequest) -> Iterator[Reco
 def record_with_kills(recording: Recording, ring: Any, kills: int, seed: int) -> int:
     """Publish frames (every 7th after a camera gap of two) while the recorder is killed again and again; how many."""
     random_moment = random.Random(seed)
+    started = time.monotonic()
     recording.start()
     recording.wait_ready()
+    start_s = time.monotonic() - started
     place = frame = killed = 0
     next_kill = time.monotonic() + random_moment.uniform(0.0, 0.1)
     while killed < kills or place < 300:
@@ -147,8 +149,12 @@ def record_with_kills(recording: Recording, ring: Any, kills: int, seed: int) ->
             recording.kill()
             killed += 1
             recording.start()
-            if random_moment.random() < 0.7:  # else it may be killed before it began
-                recording.wait_ready()
+            if random_moment.random() < 0.3:  # and once more while it makes its file
+                time.sleep(start_s * random_moment.uniform(0.75, 1.05))
+                recording.kill()
+                killed += 1
+                recording.start()
+            recording.wait_ready()
             next_kill = time.monotonic() + random_moment.uniform(0.0, 0.1)
     recording.publish(place, ring.closing(recording.rings.ledger.count), ring.rows(-1, 0))
     assert recording.reap() == 0, recording.errors.decode()
