@@ -308,6 +308,12 @@ def _create(path: Path, making: Path) -> h5py.File:
         if path.exists():
             raise _taken(path)
         making.unlink(missing_ok=True)
+        free = shutil.disk_usage(path.parent).free
+        if free < 2 * MIN_FREE_BYTES:
+            raise MachineError(
+                f'recorder "hdf5" does not start: {path.parent} is full ({free / 2**20:.0f} MiB free, at least '
+                f"{2 * MIN_FREE_BYTES / 2**20:.0f} wanted). Make room, or set experiment.data to another folder."
+            )
         return h5py.File(making, "x", libver=("v110", "v110"))
     except FileExistsError:
         raise

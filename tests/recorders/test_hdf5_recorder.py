@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from engine.accounting import Cause, Step
+from engine.errors import MachineError
 from engine.rows import State
 from recorders import Run
 from recorders.hdf5 import Hdf5Recorder, main
@@ -193,6 +194,14 @@ def test_a_nearly_full_disk_ends_the_recording_with_a_sentence_and_a_whole_file(
     assert whole.tracks["frame"].tolist() == [0] * 5 + [1] * 5
     assert whole.metadata["processing_metrics"]["complete"] == 0
     assert run.logged[-1][0] == "error"
+
+
+def test_on_a_full_disk_it_does_not_start(job: Any, ring: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recorders.hdf5file.shutil.disk_usage", lambda _: type("Usage", (), {"free": 10**6}))
+    run = job([ring.frame(0), ring.end()])
+    with pytest.raises(MachineError, match=r"does not start: .* is full \(1 MiB free, at least 64 wanted\)"):
+        main(run)
+    assert list(run.run_folder.iterdir()) == []
 
 
 def test_images_that_were_not_recorded_are_told_of(job: Any, ring: Any) -> None:
