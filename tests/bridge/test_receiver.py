@@ -1,0 +1,156 @@
+"""The receiver process and real shared memory: what it writes, and how it goes on after `kill -9`."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import tifffile
+from helpers_reception import image
+from helpers_rings import Receiving
+
+from bridge.send import send
+from bridge.sender import Sender
+from engine.accounting import Cause, Step
+from engine.frames import Kind, TimeSource
+
+
+@pytest.fixture
+def receiving(tmp_path: Path) -> Iterator[Receiving]:
+    with Receiving(tmp_path) as one:
+        yield one
+
+
+def numbers(receiving: Receiving) -> list[int]:
+    metas = receiving.metas()
+    return [int(n) for n in metas["frame"][metas["kind"] == Kind.FRAME]]
+
+
+def test_frames_lie_in_the_ring_with_all_that_is_known_of_them(receiving: Receiving) -> None:
+    with Sender(receiving.address, live=True) as sender:
+        sender.connect(30)
+        sent_ns = time.monotonic_ns()
+        sender.send(
+            image(7), counter=41, t_ns=sent_ns - 5, t_error_ns=3, time_source=TimeSource.HARDWARE, bits=12,
+            region=(10, 20), binning=2, exposure_us=500.0, trigger=9, file_name="µ.tif", extra={"laser": 3},
+        )  # fmt: skip
+        sender.send(image(8))
+        assert sender.close().taken == 2
+    with receiving.rings.frames.view(0) as entry:
+        assert (entry.data == 7).all()
+        meta = entry.meta
+        assert (meta["frame"], meta["counter"], meta["sequence"], meta["ledger"]) == (0, 41, 0, 0)
+        assert meta["t_source_ns"] == meta["t_camera_ns"] == sent_ns - 5
+        assert meta["t_camera_error_ns"] == 3
+        assert meta["t_camera_ns"] < meta["t_sent_ns"] < meta["t_received_ns"]
+        assert meta["time_source"] == TimeSource.HARDWARE
+        assert (meta["bits"], meta["region_y"], meta["region_x"], meta["binning"]) == (12, 10, 20, 2)
+        assert (meta["exposure_us"], meta["trigger"], meta["settings"], meta["live"]) == (500.0, 9, 1, 1)
+        assert np.isnan(meta["gain"])
+        assert meta["checksum"] != 0
+        assert meta["file_name"].decode() == "µ.tif"
+        assert meta["extra"][: meta["extra_bytes"]] == b"\x81\xa5laser\x03"
+    with receiving.rings.frames.view(1) as entry:
+        assert (entry.meta["frame"], entry.meta["bits"]) == (1, 16)
+    assert receiving.stop() == 0
+    closing = receiving.metas()[-1]
+    assert (closing["kind"], closing["frame"]) == (Kind.CLOSING, -1)
+    counters = receiving.counters()
+    assert (counters["received"], counters["byes"]) == (2, 1)
+
+
+def test_a_stacks_frame_n_was_taken_at_n_over_fps(receiving: Receiving, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "stack.tif", np.stack([image(n) for n in range(20)]))
+    assert send(str(tmp_path / "stack.tif"), receiving.address, connect_s=30).ended
+    assert [int(t) for t in receiving.metas()["t_source_ns"]] == [n * 20_000_000 for n in range(20)]
+
+
+def test_a_live_source_is_dropped_by_number_when_the_ring_is_full(tmp_path: Path) -> None:
+    with Receiving(tmp_path, slots=16) as receiving, Sender(receiving.address, live=True) as sender:
+        sender.connect(30)
+        for n in range(30):
+            sender.send(image(n))
+        statistics = sender.close()
+        assert (statistics.taken, statistics.dropped) == (16, 14)
+        assert numbers(receiving) == list(range(16))
+        assert receiving.losses() == [(n, n, Step.RECEIVER, Cause.RING_FULL) for n in range(16, 30)]
+
+
+def test_a_finite_source_is_held_back_when_the_ring_is_full(tmp_path: Path) -> None:
+    with Receiving(tmp_path, slots=16) as receiving, Sender(receiving.address, live=False) as sender:
+        sender.connect(30)
+        for n in range(30):
+            sender.send(image(n))
+        assert not sender.flush(1.5)
+        assert receiving.losses() == []
+        beats = receiving.rings.block("receiver").beats
+        time.sleep(0.25)
+        assert receiving.rings.block("receiver").beats > beats
+        statistics = sender.close(0.2)
+        assert statistics.taken == 16
+        assert statistics.gave_up == {Cause.SENDER_STOPPED: 14}
+
+
+@pytest.mark.parametrize("live", [False, True], ids=["finite", "live"])
+def test_killed_at_random_moments_it_goes_on_exactly(receiving: Receiving, live: bool) -> None:
+    """Camera skips, another size, a counter that starts again; the receiver dies six times meanwhile."""
+    chance = random.Random(int(live))
+    ended = threading.Event()
+    statistics = []
+
+    def camera() -> None:
+        with Sender(receiving.address, live=live, buffer_frames=400) as sender:
+            sender.connect(30)
+            for n in range(400):
+                if 100 <= n < 105:
+                    continue
+                counter = n if n < 300 else n - 300
+                sender.send(image(n, shape=(8, 8) if n in (50, 51, 301) else (48, 64)), counter=counter)
+                time.sleep(0.004)
+            statistics.append(sender.close(30))
+        ended.set()
+
+    receiving.wait_until_ready()
+    thread = threading.Thread(target=camera)
+    thread.start()
+    kills = 0
+    while not ended.wait(chance.uniform(0.1, 0.3)) and kills < 6:
+        receiving.kill()
+        receiving.start()
+        kills += 1
+    thread.join()
+    assert kills >= 3
+    bad = {50, 51, *range(100, 105), 301}
+    assert numbers(receiving) == [n for n in range(400) if n not in bad]
+    metas = receiving.metas()
+    assert [int(s) for s in metas["sequence"]] == [int(n >= 300) for n in numbers(receiving)]
+    assert [int(c) for c in metas["counter"]] == [n if n < 300 else n - 300 for n in numbers(receiving)]
+    assert receiving.losses() == [
+        (50, 50, Step.RECEIVER, Cause.REFUSED),
+        (51, 51, Step.RECEIVER, Cause.REFUSED),
+        (100, 104, Step.CAMERA, Cause.CAMERA_SKIPPED),
+        (301, 301, Step.RECEIVER, Cause.REFUSED),
+    ]
+    assert all(
+        (receiving.rings.frames.payload(place) == int(n) % 250).all() for place, n in enumerate(numbers(receiving))
+    )
+    assert statistics[0].closed
+    assert (statistics[0].refused, statistics[0].taken) == (3, 392)
+
+
+def test_a_port_in_use_ends_it_with_status_3(receiving: Receiving, tmp_path: Path) -> None:
+    receiving.wait_until_ready()
+    (tmp_path / "second").mkdir()
+    second = Receiving(tmp_path / "second")
+    second.plan = msgspec.structs.replace(second.plan, experiment=receiving.plan.experiment)
+    second._path.write_bytes(second.plan.encode())
+    with second:
+        assert second._process is not None
+        assert second._process.wait(30) == 3
+        assert "is in use by another program" in (tmp_path / "second" / "log.jsonl").read_text()
