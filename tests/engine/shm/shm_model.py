@@ -25,6 +25,7 @@ from engine.shm.frame_ring import Blocked, FrameWriter
 from engine.shm.ledger import Ledger
 from engine.shm.result_ring import TwoCopies
 from engine.shm.ring import CURSORS, NEWEST, READERS, OverrunError, Ring, RingLayout
+from engine.shm.segment import Segment
 from engine.shm.units import OldestUnfinished, Unit, UnitLayout, Units, UnitState
 
 Life = Generator[str, None, None]
@@ -59,6 +60,24 @@ class Memory:
 
     def array(self, offset: int, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
         return np.frombuffer(self._words, dtype, int(np.prod(shape)), offset).reshape(shape)
+
+
+class SegmentMemory(Memory):
+    """A real segment, used in the same way by processes that were forked from the one that made it."""
+
+    def __init__(self, segment: Segment, owner: bool = True) -> None:
+        self.name = segment.name
+        self.owner = owner
+        self._segment = segment
+
+    def attached(self) -> SegmentMemory:
+        return SegmentMemory(self._segment, owner=False)
+
+    def words(self, offset: int, count: int) -> npt.NDArray[np.int64]:
+        return self._segment.words(offset, count)
+
+    def array(self, offset: int, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
+        return self._segment.array(offset, shape, dtype)
 
 
 @dataclass
@@ -109,6 +128,7 @@ class World:
         result_slots: int = 6,
         depth: int = 2,
         hold_s: float = 1.0,
+        memory: Callable[[str, int], Memory] = lambda kind, size: Memory(size),
     ) -> None:
         self.total = frames
         self.live = live
@@ -119,17 +139,17 @@ class World:
         frame_layout = RingLayout(frame_slots, FRAME, np.dtype("<i8"), (PIXELS,))
         result_layout = RingLayout(result_slots, RESULT, ROW, (ROWS,))
         self._layouts = frame_layout, result_layout
-        self._frames_memory = Memory(frame_layout.bytes)
-        self._results_memory = Memory(result_layout.bytes)
-        self._work_memory = Memory(self._unit_layout.bytes)
-        self._state_memory = Memory(TwoCopies.bytes(16))
-        self._ledger_memory = Memory(Ledger.bytes(256, LOSS))
+        self._frames_memory = memory("frames", frame_layout.bytes)
+        self._results_memory = memory("results", result_layout.bytes)
+        self._work_memory = memory("work", self._unit_layout.bytes)
+        self._state_memory = memory("state", TwoCopies.bytes(16))
+        self._ledger_memory = memory("ledger", Ledger.bytes(256, LOSS))
         self.frames = Ring(self._frames_memory, frame_layout)  # type: ignore[arg-type]
         self.results = Ring(self._results_memory, result_layout)  # type: ignore[arg-type]
         self.units = Units(self._work_memory, 0, self._unit_layout)  # type: ignore[arg-type]
         self.state = TwoCopies(self._state_memory, 0, 16)  # type: ignore[arg-type]
         self.ledger = Ledger(self._ledger_memory, 0, 256, LOSS)  # type: ignore[arg-type]
-        self.scratch = np.zeros((depth, 3), np.int64)
+        self.scratch = memory("scratch", depth * 24).array(0, (depth, 3), np.int64)
         self._begin_at(first_place)
         for ring in (self.frames, self.results):
             CursorTable(ring).expect(0)
@@ -172,21 +192,31 @@ class World:
         actor = self.actors[name]
         if actor.life is None:
             return
-        if actor.worker >= 0:
-            for unit in self._owned_by(actor.worker):
-                self.failures[unit] += 1
         actor.life.close()
         actor.life = None
+        self.note_death(name)
+
+    def note_death(self, name: str) -> None:
+        """Count the attempts that end with this actor; before it is reaped."""
+        worker = self.actors[name].worker
+        if worker >= 0:
+            for unit in self._owned_by(worker):
+                self.failures[unit] += 1
 
     def restart(self, name: str) -> None:
         """Reap it and start another in its place, as the supervisor does."""
         actor = self.actors[name]
         if actor.life is not None:
             return
-        if actor.worker >= 0:
-            self.in_hand.pop(actor.worker, None)
-            self.units.raise_incarnation(actor.worker)
+        self.reap(name)
         actor.life = actor.start()
+
+    def reap(self, name: str) -> None:
+        """It is dead for certain: what it had in hand is free."""
+        worker = self.actors[name].worker
+        if worker >= 0:
+            self.in_hand.pop(worker, None)
+            self.units.raise_incarnation(worker)
 
     def drain(self) -> None:
         """Let everybody live and work until nothing is left to do."""
@@ -439,10 +469,10 @@ class World:
     # ---- inside
 
     def _frames(self) -> Ring:
-        return _WatchedRing(self, self._frames_memory.attached(), self._layouts[0])
+        return _WatchedRing(self, self._frames_memory.attached(), self._layouts[0], is_frames=True)
 
     def _results(self) -> Ring:
-        return _WatchedRing(self, self._results_memory.attached(), self._layouts[1])
+        return _WatchedRing(self, self._results_memory.attached(), self._layouts[1], is_frames=False)
 
     def _units(self) -> Units:
         return Units(self._work_memory.attached(), 0, self._unit_layout)  # type: ignore[arg-type]
@@ -488,10 +518,10 @@ class World:
 class _WatchedRing(Ring):
     """A ring that does not let a slot be overwritten that somebody has a right to."""
 
-    def __init__(self, world: World, memory: Memory, layout: RingLayout) -> None:
+    def __init__(self, world: World, memory: Memory, layout: RingLayout, is_frames: bool) -> None:
         super().__init__(memory, layout)  # type: ignore[arg-type]
         self._world = world
-        self._is_frames = memory._words is world._frames_memory._words
+        self._is_frames = is_frames
 
     def invalidate(self, place: int) -> None:
         gone = place - self.slots

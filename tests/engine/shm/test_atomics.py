@@ -55,9 +55,7 @@ def test_two_processes_that_add_and_swap_lose_nothing() -> None:
     with Segment.create(RUN, "words", 512) as segment:
         words = segment.words(0, 64)
         processes = [
-            subprocess.Popen(
-                [sys.executable, "-c", textwrap.dedent(LOOPS), RUN], stdout=subprocess.PIPE, text=True
-            )
+            subprocess.Popen([sys.executable, "-c", textwrap.dedent(LOOPS), RUN], stdout=subprocess.PIPE, text=True)
             for _ in range(2)
         ]
         outputs = [process.communicate()[0] for process in processes]

@@ -120,9 +120,7 @@ PATIENCE: dict[str, tuple[Reading, list[float]]] = {
 
 
 @pytest.mark.parametrize(("reading", "let_go_at"), PATIENCE.values(), ids=list(PATIENCE))
-def test_a_reader_is_let_go_when_its_patience_is_spent_and_not_before(
-    reading: Reading, let_go_at: list[float]
-) -> None:
+def test_a_reader_is_let_go_when_its_patience_is_spent_and_not_before(reading: Reading, let_go_at: list[float]) -> None:
     camera = Camera()
     camera.cursors.expect(0)
     reader = LosslessReader(camera.frames, 0)
@@ -248,6 +246,15 @@ def test_gaps_and_places_together_are_every_place_once(
     assert (reader.lost == 0) == (behind <= SLOTS)
 
 
+def look(camera: Camera, place: int, error: Exception | None = None) -> None:
+    """Look at a place, while the writer comes round to its slot."""
+    with camera.frames.view(place) as entry:
+        camera.write(SLOTS)
+        assert entry.data[0] == place + SLOTS
+        if error is not None:
+            raise error
+
+
 @pytest.mark.parametrize("make", READERS.values(), ids=list(READERS))
 def test_a_place_overwritten_while_it_is_looked_at_says_so(
     make: Callable[[Ring], LosslessReader | FollowingReader],
@@ -257,9 +264,8 @@ def test_a_place_overwritten_while_it_is_looked_at_says_so(
     camera.write(1)
     place = reader.next(0)
     assert isinstance(place, int)
-    with pytest.raises(OverrunError, match="place 0 was overwritten"), camera.frames.view(place) as entry:
-        camera.write(SLOTS)
-        assert entry.data[0] == SLOTS
+    with pytest.raises(OverrunError, match="place 0 was overwritten"):
+        look(camera, place)
     assert reader.overrun(place) == Gap(0, 0)
     assert reader.lost == 1
     with pytest.raises(OverrunError), camera.frames.view(place):
@@ -269,11 +275,11 @@ def test_a_place_overwritten_while_it_is_looked_at_says_so(
 def test_an_error_over_a_slot_that_went_is_an_overrun() -> None:
     camera = Camera()
     camera.write(1)
-    with pytest.raises(OverrunError), camera.frames.view(0):
-        camera.write(SLOTS)
-        raise ValueError("the rows make no sense")
+    error = ValueError("the rows make no sense")
+    with pytest.raises(OverrunError):
+        look(camera, 0, error)
     with pytest.raises(ValueError, match="no sense"), camera.frames.view(camera.frames.newest):
-        raise ValueError("the rows make no sense")
+        raise error
 
 
 def test_views_cannot_be_written_to() -> None:

@@ -45,9 +45,7 @@ def python() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
         process.communicate()
 
 
-def test_what_one_process_writes_another_reads(
-    run_id: str, python: Callable[[str], subprocess.Popen[str]]
-) -> None:
+def test_what_one_process_writes_another_reads(run_id: str, python: Callable[[str], subprocess.Popen[str]]) -> None:
     with Segment.create(run_id, "frames", 10_000) as segment:
         segment.array(4096, (3, 4), np.uint16)[1, 2] = 777
         out, _ = python(f"""
@@ -190,7 +188,7 @@ def test_no_room_is_told_also_where_nobody_may_mount(run_id: str, monkeypatch: p
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(NoRoomError, match="8 MiB wanted, .* MiB free"):
+    with pytest.raises(NoRoomError, match=r"8 MiB wanted, .* MiB free"):
         Segment.create(run_id, "frames", 8 * 2**20)
     assert not _names(run_id)
 

@@ -95,9 +95,7 @@ def test_what_is_beyond_the_histogram_lands_in_its_ends() -> None:
 
 
 @settings(deadline=None)
-@given(
-    st.integers(1, 3000), st.integers(0, 2**32), st.sampled_from(["lognormal", "uniform", "two kinds", "all equal"])
-)
+@given(st.integers(1, 3000), st.integers(0, 2**32), st.sampled_from(["lognormal", "uniform", "two kinds", "all equal"]))
 def test_quantiles_are_those_of_numpy_within_6_percent(count: int, seed: int, kind: str) -> None:
     rng = np.random.default_rng(seed)
     latencies_ns = {
