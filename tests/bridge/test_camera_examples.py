@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from helpers_reception import FakeReceiver, Memory
 
 REPOSITORY = Path(__file__).parents[2]
@@ -20,9 +19,8 @@ EXAMPLES = REPOSITORY / "examples"
 def test_the_pymmcore_example_sends_the_demo_cameras_frames() -> None:
     if importlib.util.find_spec("pymmcore_plus") is None:
         pytest.skip("NOT TESTED: examples/camera_pymmcore.py (pip install pymmcore-plus mm-test-adapters)")
-    from pymmcore_plus import find_micromanager
-
-    if not find_micromanager():
+    look = "import sys; from pymmcore_plus import find_micromanager; sys.exit(not find_micromanager())"
+    if subprocess.run([sys.executable, "-c", look], timeout=60).returncode:
         pytest.skip("NOT TESTED: examples/camera_pymmcore.py (no device adapters: pip install mm-test-adapters)")
     memory = Memory(shape=(512, 512), dtype="uint16")
     with FakeReceiver(memory) as receiver:
