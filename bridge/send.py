@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 COUNTERS = ("offered", "sent", "resent", "taken", "dropped", "refused", "skipped", "gave_up", "waiting", "unreadable")
 TICK_S = 0.1
+CLOSE_S = 8.0  # for the last answers; a run allows its source ten seconds to leave
 KEPT_COMPLAINTS = 1000
 
 
@@ -125,6 +126,7 @@ class _Delivery:
         self._to_delete: list[Path] = []
         self._deleted = 0
         self._told = 0.0
+        self._started = 0.0  # with the first frame: a simulation takes a while to prepare
         room = 64 if source.live and source.waits else None  # files wait in their folder
         self._sender = Sender(
             address, source=(name or source.name)[:200], live=source.live, fps=fps or 0.0, on_done=self._done,
@@ -132,15 +134,13 @@ class _Delivery:
         )  # fmt: skip
 
     def run(self, connect_s: float | None) -> Report:
-        started = time.monotonic()
         with self._sender as sender:
             welcome = self._connect(connect_s)
             if welcome is not None:
-                started = time.monotonic()
                 self._frames(welcome)
-            statistics = sender.close(10.0 if welcome is not None else 0.0)
+            statistics = sender.close(CLOSE_S if welcome is not None else 0.0)
         self._delete()
-        seconds = time.monotonic() - started
+        seconds = time.monotonic() - self._started if self._started else 0.0
         return Report(
             self._sender._hello.source, statistics, self._complaints, self._complaints_total, self._deleted,
             seconds, statistics.closed,
@@ -179,6 +179,7 @@ class _Delivery:
 
     def _offer(self, shot: Shot) -> bool:
         """Hand a frame over. False if told to stop before there was room."""
+        self._started = self._started or time.monotonic()
         while self._source.waits and not self._sender.wait_for_room(TICK_S):
             self._tick()
             if self._stopping():
