@@ -25,7 +25,7 @@ MAX_HEADER_BYTES = 65_536
 MAX_RANGES = 1000  # of `gave_up`, in one message
 MAX_COUNTER = 2**53  # what a double holds exactly (LabVIEW, MATLAB)
 MAX_SIDE = 65_536
-MAX_LOST = 10_000_000  # frames in one range
+MAX_LOST = 1_000_000_000  # frames in one range: months of a receiver that was away
 SPEAKER_SILENT_S = 3.0  # after so much silence another source may speak
 HELLO_EVERY_S = 1.0  # an idle sender says so as often
 

@@ -8,8 +8,10 @@ is looked at every 50 ms (`poll`). A file counts when it is complete:
 
 So it does not matter whether the software writes in pieces, renames, or keeps the file locked for a while. A file that
 does not get complete, or is no TIFF, is waited for (`patience_s` after its last change), then reported and given up.
-A number that is missing was skipped by the camera, once a later file has waited `GAP_S` for it. A number that comes
-again in a newer file (*save* pressed again) starts the camera's count again.
+
+A number that is missing was skipped by the camera, once a later file has waited `GAP_S` for it; should its file come
+after all, that is reported. Any other number that is not higher than the last (*save* pressed again) starts the count
+again.
 
 The folder is the buffer: what cannot be sent yet stays in it.
 """
@@ -19,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,9 +34,11 @@ from engine.clocks import NS, UtcOffset, measure_utc_offset, monotonic_ns
 from engine.frames import TimeSource
 
 POLL_S = 0.05
+SLOW_SCAN_NS = 5_000_000
 LOOK_AGAIN_NS = 10_000_000  # two looks are at least so far apart
 GAP_S = 0.25
 REMEASURE_NS = 30 * NS
+MISSING_KEPT = 1000
 FULL_LOOK_NS = 1 * NS  # known files are looked at as often, to see whether they were written anew
 MANY_FILES = 20_000  # ... in folders that have no more of them; beyond, events alone tell
 Stamp = tuple[int, int]  # size, time of the last change
@@ -77,7 +82,8 @@ class WatchedFolder:
         self._handled: dict[str, Stamp] = {}
         self._full_look_ns = -FULL_LOOK_NS
         self._last = -1  # number of the last file given
-        self._last_mtime_ns = 0
+        self._missing: list[tuple[int, int]] = []  # numbers that were taken for skipped, since the count began
+        self._scan_ns = 0  # how long the last scan took
         self._times = FileTimes()
         self._utc: UtcOffset | None = None
 
@@ -105,6 +111,8 @@ class WatchedFolder:
                 return
             yield None
             self._bell.wait(POLL_S if self._poll or self._waiting else 2 * POLL_S)
+            if self._scan_ns > SLOW_SCAN_NS:  # a hundred thousand files: scan for a quarter of the time at most
+                time.sleep(min(0.1, 3 * self._scan_ns / NS))
 
     def close(self) -> None:
         if self._observer is not None:
@@ -116,7 +124,9 @@ class WatchedFolder:
 
     def look(self) -> Iterator[Shot | Unreadable]:
         """Scan the folder once and give what is complete and next in order."""
+        started = self._clock()
         self._scan()
+        self._scan_ns = self._clock() - started
         while True:
             found = self._next()
             if found is None:
@@ -182,14 +192,11 @@ class WatchedFolder:
         """Files whose number was passed already: written anew, or too late."""
         if not self._waiting:
             return None
-        if any(one.stamp[1] > self._last_mtime_ns for one in self._waiting.values()):
-            late = [one for one in self._waiting.values() if one.stamp[1] <= self._last_mtime_ns]
-            if not late:
-                self._last = -1  # the camera counts anew
-                return self._next()
-        else:
-            late = list(self._waiting.values())
-        one = late[0]
+        waiting = list(self._waiting.values())
+        if not all(any(a <= one.number <= b for a, b in self._missing) for one in waiting):
+            self._last, self._missing = -1, []  # the camera counts anew
+            return self._next()
+        one = waiting[0]
         if one.steady_ns < 0 and not one.closed:
             return None
         self._done(one)
@@ -220,12 +227,9 @@ class WatchedFolder:
     # ---- results
 
     def _shot(self, candidate: _Candidate, image: Any) -> Shot:
-        if candidate.number <= self._last:
-            self._times = FileTimes()
-        self._done(candidate)
+        self._pass_on(candidate)
         fitted = self._times.add(candidate.number, candidate.stamp[1])
         utc = self._utc_offset()
-        self._last, self._last_mtime_ns = candidate.number, candidate.stamp[1]
         return Shot(
             image=image, counter=candidate.number, t_ns=utc.from_utc_ns(fitted.t_ns),
             t_error_ns=fitted.error_ns + utc.error_ns, time_source=TimeSource.FILE,
@@ -233,9 +237,16 @@ class WatchedFolder:
         )  # fmt: skip
 
     def _give_up(self, candidate: _Candidate, why: str) -> Unreadable:
-        self._done(candidate)
-        self._last, self._last_mtime_ns = candidate.number, candidate.stamp[1]
+        self._pass_on(candidate)
         return Unreadable(counter=candidate.number, what=candidate.path.name, why=why)
+
+    def _pass_on(self, candidate: _Candidate) -> None:
+        """The candidate is the newest one given."""
+        self._done(candidate)
+        if self._last >= 0 and candidate.number > self._last + 1:
+            self._missing.append((self._last + 1, candidate.number - 1))
+            del self._missing[:-MISSING_KEPT]
+        self._last = candidate.number
 
     def _done(self, candidate: _Candidate) -> None:
         self._waiting.pop(candidate.path.name, None)
@@ -248,7 +259,6 @@ class WatchedFolder:
                 if number is not None and number < resume:
                     stat = Path(entry.path).stat()
                     self._handled[entry.name] = (stat.st_size, stat.st_mtime_ns)
-                    self._last_mtime_ns = max(self._last_mtime_ns, stat.st_mtime_ns)
 
     def _utc_offset(self) -> UtcOffset:
         now = self._clock()
@@ -266,12 +276,15 @@ class WatchedFolder:
 
 
 def _observe(path: Path, tell: Callable[[str, bool], None]) -> Any:
+    from watchdog import events
     from watchdog.events import FileClosedEvent, FileMovedEvent, FileSystemEvent, FileSystemEventHandler
     from watchdog.observers import Observer
 
+    ours = (events.FileOpenedEvent, getattr(events, "FileClosedNoWriteEvent", events.FileOpenedEvent))  # our reading
+
     class Handler(FileSystemEventHandler):
         def on_any_event(self, event: FileSystemEvent) -> None:
-            if event.is_directory:
+            if event.is_directory or isinstance(event, ours):
                 return
             moved = isinstance(event, FileMovedEvent)
             name = os.fsdecode(event.dest_path if moved else event.src_path)
