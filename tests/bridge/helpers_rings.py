@@ -32,7 +32,13 @@ class Receiving:
     """Rings with `slots` places and nobody who tracks, and `bridge.receiver:main` in a process of its own."""
 
     def __init__(
-        self, folder: Path, slots: int = 512, shape: tuple[int, int] = (48, 64), dtype: str = "uint16", fps: float = 50
+        self,
+        folder: Path,
+        slots: int = 512,
+        shape: tuple[int, int] = (48, 64),
+        dtype: str = "uint16",
+        fps: float = 50,
+        source: str = "",
     ) -> None:
         self.address = f"tcp://127.0.0.1:{free_port()}"
         camera = Camera(listen=self.address, width=shape[1], height=shape[0], dtype=dtype, fps=fps)  # type: ignore[arg-type]
@@ -46,7 +52,10 @@ class Receiving:
             ),
             processes=(
                 ProcessPlan(name="receiver", target="bridge.receiver:main", kind="receiver", block=0),
-                ProcessPlan(name="sender", target="bridge.send:main", kind="source", block=1),
+                ProcessPlan(
+                    name="sender", target="bridge.send:main", kind="source", block=1,
+                    options={"source": source, "watch": False},
+                ),
             ),
         )  # fmt: skip
         self._path = folder / "plan.json"
@@ -58,6 +67,15 @@ class Receiving:
         self.rings.__enter__()
         self.start()
         return self
+
+    def start_sender(self) -> subprocess.Popen[bytes]:
+        """`bridge.send:main`, as a run with a source of its own starts it."""
+        self.rings.block("sender").reset()
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "engine.child", "bridge.send:main", "sender", str(self._path)],
+            stdin=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        )
 
     def __exit__(self, *_: object) -> None:
         if self._process is not None:

@@ -154,3 +154,21 @@ def test_a_port_in_use_ends_it_with_status_3(receiving: Receiving, tmp_path: Pat
         assert second._process is not None
         assert second._process.wait(30) == 3
         assert "is in use by another program" in (tmp_path / "second" / "log.jsonl").read_text()
+
+
+def test_a_source_of_the_run_itself_is_sent_once_though_its_sender_is_killed(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "stack.tif", np.stack([image(n) for n in range(300)]))
+    with Receiving(tmp_path, source=str(tmp_path / "stack.tif")) as receiving:
+        receiving.wait_until_ready()
+        with receiving.start_sender() as first:
+            while receiving.rings.frames.newest < 5 and first.poll() is None:
+                time.sleep(0.0005)
+            first.kill()
+        for _ in range(2):  # the second finds that all was sent
+            with receiving.start_sender() as another:
+                assert another.wait(30) == 0
+        assert numbers(receiving) == list(range(300))
+        assert receiving.losses() == []
+        assert receiving.counters()["byes"] == 1
+        counts = receiving.rings.block("sender").counters()
+        assert (counts["gave_up"], counts["refused"], counts["waiting"]) == (0, 0, 0)
