@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from numba import njit
+from numba import int64, njit
 
 from engine.shm.atomics import LINE, WORDS_TYPE, Words, load, load_word, store
 from engine.shm.ring import CURSORS, READERS, Ring
@@ -78,8 +78,15 @@ class CursorTable:
 
     def readers(self) -> list[int]:
         """The readers that there are."""
-        bits = _expected_readers(self._words)
-        return [reader for reader in range(READERS) if bits >> reader & 1]
+        found, bits = [], int(_expected_readers(self._words))
+        while bits:
+            found.append(bits.bit_length() - 1)
+            bits &= ~(1 << found[-1])
+        return found[::-1]
+
+    def all_passed(self, place: int) -> bool:
+        """Whether every reader that the writer waits for has finished with this place."""
+        return bool(_all_passed(self._words, place))
 
 
 class LosslessReader:
@@ -233,6 +240,19 @@ def _expected_readers(words: Words) -> int:
         if load_word(words, CURSORS + 3 * LINE * reader + _EXPECTED) == 1:
             bits |= 1 << reader
     return bits
+
+
+@njit((WORDS_TYPE, int64), cache=True)
+def _all_passed(words: Words, place: int) -> bool:
+    for reader in range(READERS):
+        base = CURSORS + 3 * LINE * reader
+        if (
+            load_word(words, base + _EXPECTED) == 1
+            and load_word(words, base + _LET_GO) == load_word(words, base + _JOINED)
+            and load_word(words, base + _CURSOR) < place
+        ):
+            return False
+    return True
 
 
 def _reached(ring: Ring, place: int) -> int | None:
