@@ -1,225 +1,321 @@
 """Band-pass of integer frames: Gaussian low pass minus box mean, bit for bit that of `trackpy.bandpass`.
 
 For every row of a block: the *box mean* is a mean over rows then over columns, each rounded down to an integer, the
-frame's edge pixels repeated outside; the *low pass* is a Gaussian over rows then over columns in float64, zero outside,
-added up from the outermost tap inwards (scipy's order: another one rounds differently). All work is done on whole rows
-in buffers that stay in the cache; no float image is ever written to memory.
+frame's edge pixels repeated outside; the *low pass* is a Gaussian over rows then over columns, zero outside, added up
+from the outermost tap inwards (scipy's order: another one rounds differently). The *levels* are `floor(scale * value)`,
+where the scale makes the frame's largest value the largest of its type.
 
-`peak` finds the largest value of a block. The *scale* of a frame makes its largest value the largest of the type;
-`quantise` computes the block anew and writes the *levels*: `floor(scale * value)`.
+Written for vector units: whole rows at a time in buffers that stay in the cache, nothing carried from pixel to pixel,
+no float image in memory. Window sums come from sums of 1, 2, 4, 8, ... neighbours. The type of the work space and of
+the taps decides the precision: float64 is trackpy's.
 """
 
 from __future__ import annotations
 
 # mypy: allow-untyped-defs, allow-untyped-calls
+from dataclasses import dataclass
+from typing import Any, Self
+
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.workers.compiled import kernel
+from engine.workers.layout import aligned_zeros
+from engine.workers.parameters import LocateParameters
 
-COARSE_BINS = 256  # of the histogram of levels that every tile keeps
-INTEGER_ROWS = 5  # rows of the integer work space that a sweep needs
-FLOAT_ROWS = 3  # of the float one
-COUNT_LANES = 4  # histograms side by side, so that equal neighbours need not wait for each other
+_RING = 16  # rows of pixels as floats, at least; a power of two
+_POWERS = 12  # sums of 1, 2, 4, ... 2048 neighbours
+_SUMS, _MEAN, _EXTRA = _POWERS, _POWERS + 1, _POWERS + 2  # rows of the integer work space behind them
+_INTEGER_ROWS = _POWERS + 3
+_VERTICAL, _LOW, LARGEST = 0, 1, 2  # rows of floats
 
 
-def work_columns(tile_width: int, box: int, taps: int) -> int:
-    """Columns that both work spaces of a sweep need."""
-    return tile_width + max(box, 2 * taps) + 8
+@dataclass(frozen=True)
+class Band:
+    """What a sweep needs beside the pixels: the filter of some parameters, and work space for blocks of some width."""
+
+    box: tuple[int, int]
+    taps: tuple[NDArray[Any], NDArray[Any]]
+    threshold: float
+    exact_single: bool  # a box sum divided in float32 and rounded down is exact
+    integers: NDArray[np.int32]
+    ring: NDArray[Any]
+    floats: NDArray[Any]
+
+    @classmethod
+    def of(cls, parameters: LocateParameters, width: int) -> Self:
+        kind = np.float64
+        taps = (parameters.taps[0].astype(kind), parameters.taps[1].astype(kind))
+        box_y, box_x = parameters.smoothing_size
+        largest = 255 if parameters.dtype == "uint8" else 65535
+        columns = width + max(box_x, 2 * len(taps[1])) + 16
+        ring = _RING
+        while ring < 2 * len(taps[0]) - 1:
+            ring *= 2
+        return cls(
+            box=(box_y, box_x),
+            taps=taps,
+            threshold=max(float(parameters.threshold), 0.0),
+            exact_single=2 * largest * max(box_y, box_x) < 2**23,
+            integers=aligned_zeros((_INTEGER_ROWS, columns), np.int32),
+            ring=aligned_zeros((ring, columns), kind),
+            floats=aligned_zeros((3, columns), kind),
+        )
+
+
+# --- helpers on rows -----------------------------------------------------------------------------------------------
+# Loops, not slice assignments: those compile ten times longer. At most eight rows a loop that may overlap with what is
+# written: beyond, LLVM gives up vectors.
 
 
 @kernel
 def _fill(row, value):
-    # A loop: numba's slice assignment compiles ten times longer.
     for i in range(row.size):
         row[i] = value
 
 
 @kernel
-def _add_rows(sums, row, flip):
+def _add_row(sums, row, flip):
     for i in range(sums.size):
-        sums[i] += row[i] ^ flip
+        sums[i] += np.int32(row[i] ^ flip)
 
 
 @kernel
 def _slide_rows(sums, entering, leaving, flip):
     for i in range(sums.size):
-        sums[i] += (entering[i] ^ flip) - (leaving[i] ^ flip)
+        sums[i] += np.int32(entering[i] ^ flip) - np.int32(leaving[i] ^ flip)
 
 
 @kernel
-def _divide(sums, out, divisor):
-    # floor(sum / divisor) by a multiplication: exact while sum * divisor < 2**40, as 65535 * 4095**2 is.
-    factor = (np.uint64(1) << np.uint64(40)) // np.uint64(divisor) + np.uint64(1)
+def _mean_single(sums, out, inverse):
+    # floor(sum / size): rounding errs by less than half of 1 / size, which is added (Band.exact_single).
     for i in range(out.size):
-        out[i] = (np.uint64(sums[i]) * factor) >> np.uint64(40)
+        out[i] = np.int32((np.float32(sums[i]) + np.float32(0.5)) * inverse)
 
 
 @kernel
-def _window_sums(values, spare, out, length):
-    """Sums of `length` neighbours: out[i] = values[i] + ... + values[i + length - 1]. Destroys values and spare."""
+def _mean_integer(sums, out, factor):
+    # floor(sum / size) by a multiplication: exact while sum * size < 2**40, as 65535 * 4095**2 is.
+    for i in range(out.size):
+        out[i] = np.int32((np.uint64(np.uint32(sums[i])) * factor) >> np.uint64(40))
+
+
+@kernel
+def _mean(sums, out, size, exact_single):
+    if exact_single:
+        _mean_single(sums, out, np.float32(1.0) / np.float32(size))
+    else:
+        _mean_integer(sums, out, (np.uint64(1) << np.uint64(40)) // np.uint64(size) + np.uint64(1))
+
+
+@kernel
+def _add_shifted(values, ahead, out):
+    for i in range(out.size):
+        out[i] = values[i] + ahead[i]
+
+
+@kernel
+def _add_to(ahead, out):
+    for i in range(out.size):
+        out[i] += ahead[i]
+
+
+@kernel
+def _window_sums(powers, out, length):
+    """Sums of `length` neighbours: out[i] = v[i] + ... + v[i + length - 1], where v is the first row of powers."""
     count = out.size
-    current, other = values, spare
-    valid = count + length - 1
-    done = 0
-    power = 1
+    done, k = 0, 0
     while True:
+        power = 1 << k
         if length & power:
-            ahead = current[done:]
             if done == 0:
-                for i in range(count):
-                    out[i] = ahead[i]
+                first = k
+                done = power
+            elif first >= 0:
+                _add_shifted(powers[first], powers[k][done:], out)
+                first = -1
+                done += power
             else:
-                for i in range(count):
-                    out[i] += ahead[i]
-            done += power
+                _add_to(powers[k][done:], out)
+                done += power
         if done == length:
-            return
-        valid -= power
-        ahead = current[power:]
-        for i in range(valid):
-            other[i] = current[i] + ahead[i]
-        current, other = other, current
-        power *= 2
+            break
+        valid = count + length - 2 * power
+        _add_shifted(powers[k], powers[k][power:], powers[k + 1][:valid])
+        k += 1
+    if first >= 0:
+        for i in range(count):
+            out[i] = powers[first][i]
 
 
 @kernel
-def _box_mean_row(pixels, flip, y, first, x0, x1, box_y, box_x, sums, integers):
-    """Box mean of row y, columns x0 to x1, into integers[3]; `sums` slides along from row to row."""
+def _box_mean_row(pixels, flip, y, first, x0, x1, box, exact_single, integers):
+    """Box mean of row y, columns x0 to x1, into integers[_MEAN]; the sums of columns slide along from row to row."""
     height, width = pixels.shape
+    box_y, box_x = box
     ry, rx = box_y // 2, box_x // 2
     lo, hi = max(0, x0 - rx), min(width, x1 + rx)
-    columns = sums[: hi - lo]
+    sums = integers[_SUMS][: hi - lo]
     if first:
-        _fill(columns, 0)
+        _fill(sums, 0)
         for dy in range(-ry, ry + 1):
-            _add_rows(columns, pixels[min(max(y + dy, 0), height - 1)][lo:hi], flip)
+            _add_row(sums, pixels[min(max(y + dy, 0), height - 1)][lo:hi], flip)
     else:
-        _slide_rows(columns, pixels[min(y + ry, height - 1)][lo:hi], pixels[max(y - 1 - ry, 0)][lo:hi], flip)
+        _slide_rows(sums, pixels[min(y + ry, height - 1)][lo:hi], pixels[max(y - 1 - ry, 0)][lo:hi], flip)
     padded = integers[0]
     left = lo - (x0 - rx)
     right = left + hi - lo
-    end = x1 - x0 + 2 * rx
-    _divide(columns, padded[left:right], box_y)
+    _mean(sums, padded[left:right], box_y, exact_single)
     _fill(padded[:left], padded[left])
-    _fill(padded[right:end], padded[right - 1])
-    out = integers[3][: x1 - x0]
-    _window_sums(padded, integers[1], integers[2][: x1 - x0], box_x)
-    _divide(integers[2], out, box_x)
+    _fill(padded[right : x1 - x0 + 2 * rx], padded[right - 1])
+    _window_sums(integers, integers[_EXTRA][: x1 - x0], box_x)
+    _mean(integers[_EXTRA], integers[_MEAN][: x1 - x0], box_x, exact_single)
 
 
 @kernel
-def _scaled_row(row, out, weight, flip):
+def _to_floats(row, out, flip):
     for i in range(out.size):
-        out[i] = np.float64(row[i] ^ flip) * weight
+        out[i] = np.int32(row[i] ^ flip)
 
 
 @kernel
-def _add_scaled_row(row, out, weight, flip):
-    for i in range(out.size):
-        out[i] += np.float64(row[i] ^ flip) * weight
-
-
-@kernel
-def _add_scaled_pair(above, below, out, weight, flip):
-    for i in range(out.size):
-        out[i] += np.float64((above[i] ^ flip) + (below[i] ^ flip)) * weight
-
-
-@kernel
-def _low_pass_row(pixels, flip, y, x0, x1, taps_y, taps_x, floats):
-    """Low pass of row y, columns x0 to x1, into floats[1]."""
+def _load_row(pixels, flip, y, x0, x1, reach, ring):
+    """Row y as floats, columns x0 - reach to x1 + reach, zero outside the frame, into its place in the ring."""
     height, width = pixels.shape
-    reach = taps_x.size - 1
+    out = ring[y & (ring.shape[0] - 1)]
+    if y < 0 or y >= height:
+        _fill(out[: x1 - x0 + 2 * reach], 0.0)
+        return
     lo, hi = max(0, x0 - reach), min(width, x1 + reach)
-    padded = floats[0]
     left = lo - (x0 - reach)
     right = left + hi - lo
-    end = x1 - x0 + 2 * reach
-    _fill(padded[:left], 0.0)
-    _fill(padded[right:end], 0.0)
-    vertical = padded[left:right]
-    _scaled_row(pixels[y][lo:hi], vertical, taps_y[0], flip)
-    for step in range(taps_y.size - 1, 0, -1):
-        above, below = y - step, y + step
-        if above >= 0 and below < height:
-            _add_scaled_pair(pixels[above][lo:hi], pixels[below][lo:hi], vertical, taps_y[step], flip)
-        elif above >= 0:
-            _add_scaled_row(pixels[above][lo:hi], vertical, taps_y[step], flip)
-        elif below < height:
-            _add_scaled_row(pixels[below][lo:hi], vertical, taps_y[step], flip)
-    count = x1 - x0
-    out = floats[1][:count]
-    centre = padded[reach:]
-    for i in range(count):
-        out[i] = centre[i] * taps_x[0]
+    _fill(out[:left], 0.0)
+    _to_floats(pixels[y][lo:hi], out[left:right], flip)
+    _fill(out[right : x1 - x0 + 2 * reach], 0.0)
+
+
+@kernel
+def _tap_centre(centre, out, weight):
+    for i in range(out.size):
+        out[i] = centre[i] * weight
+
+
+@kernel
+def _tap_centre_and_two(centre, weight, before, after, w1, before2, after2, w2, out):
+    for i in range(out.size):
+        value = centre[i] * weight
+        value += (before[i] + after[i]) * w1
+        value += (before2[i] + after2[i]) * w2
+        out[i] = value
+
+
+@kernel
+def _tap_two(before, after, w1, before2, after2, w2, out):
+    for i in range(out.size):
+        value = out[i] + (before[i] + after[i]) * w1
+        value += (before2[i] + after2[i]) * w2
+        out[i] = value
+
+
+@kernel
+def _tap_one(before, after, weight, out):
+    for i in range(out.size):
+        out[i] += (before[i] + after[i]) * weight
+
+
+@kernel
+def _low_pass_rows(ring, y, taps, out):
+    """Gaussian over the rows around y, from the ring."""
+    wrap = ring.shape[0] - 1
+    step = taps.size - 1
+    if step >= 2:
+        _tap_centre_and_two(
+            ring[y & wrap], taps[0],
+            ring[(y - step) & wrap], ring[(y + step) & wrap], taps[step],
+            ring[(y - step + 1) & wrap], ring[(y + step - 1) & wrap], taps[step - 1], out,
+        )  # fmt: skip
+        step -= 2
+    else:
+        _tap_centre(ring[y & wrap], out, taps[0])
+    while step >= 2:
+        _tap_two(
+            ring[(y - step) & wrap], ring[(y + step) & wrap], taps[step],
+            ring[(y - step + 1) & wrap], ring[(y + step - 1) & wrap], taps[step - 1], out,
+        )  # fmt: skip
+        step -= 2
+    if step == 1:
+        _tap_one(ring[(y - 1) & wrap], ring[(y + 1) & wrap], taps[1], out)
+
+
+@kernel
+def _low_pass_columns(padded, taps, out):
+    """Gaussian along a row that is padded by the reach of the taps on either side."""
+    reach = taps.size - 1
+    _tap_centre(padded[reach:], out, taps[0])
     for step in range(reach, 0, -1):
-        before, after, weight = padded[reach - step :], padded[reach + step :], taps_x[step]
-        for i in range(count):
-            out[i] += (before[i] + after[i]) * weight
+        _tap_one(padded[reach - step :], padded[reach + step :], taps[step], out)
 
 
 @kernel
-def _band_row(low, background, threshold):
-    for i in range(low.size):
-        value = low[i] - np.float64(background[i])
-        low[i] = value if value >= threshold else 0.0
+def _low_pass_nine(p, w0, w1, w2, w3, w4, out):
+    """The same for the nine taps of a noise size of 1, in one go."""
+    p1, p2, p3, p4, p5, p6, p7, p8 = p[1:], p[2:], p[3:], p[4:], p[5:], p[6:], p[7:], p[8:]
+    for i in range(out.size):
+        value = p4[i] * w0
+        value += (p[i] + p8[i]) * w4
+        value += (p1[i] + p7[i]) * w3
+        value += (p2[i] + p6[i]) * w2
+        value += (p3[i] + p5[i]) * w1
+        out[i] = value
 
 
 @kernel
-def _quantise_row(band, levels, scale):
-    for i in range(band.size):
-        levels[i] = np.int32(scale * band[i])
+def _keep_largest(low, mean, threshold, largest):
+    for i in range(largest.size):
+        value = low[i] - mean[i]
+        value = value if value >= threshold else low.dtype.type(0.0)
+        largest[i] = value if value > largest[i] else largest[i]
 
 
 @kernel
-def _count_row(levels, counts):
-    """Add a row to the histogram; return how many of its levels are not 0."""
-    shift = np.uint8(8 * (levels.itemsize - 1))
-    bright = 0
+def _quantise(low, mean, threshold, scale, largest, levels):
     for i in range(levels.size):
-        counts[i & (COUNT_LANES - 1), levels[i] >> shift] += 1
-        bright += levels[i] != 0
-    return bright
-
-
-@kernel
-def _keep_largest(values, largest):
-    for i in range(values.size):
-        largest[i] = values[i] if values[i] > largest[i] else largest[i]
+        value = low[i] - mean[i]
+        value = value if value >= threshold else low.dtype.type(0.0)
+        largest[i] = value if value > largest[i] else largest[i]
+        levels[i] = np.int32(value * scale)
 
 
 @kernel
 def sweep(
-    pixels, flip, y0, y1, x0, x1, box, taps_y, taps_x, threshold, scale, levels, coarse, integers, floats, counts
+    pixels, flip, y0, y1, x0, x1, box, taps_y, taps_x, threshold, scale, exact_single, levels, integers, ring, floats
 ):
-    """Band-pass rows y0 to y1, columns x0 to x1 of a frame, one row after another.
+    """Band-pass rows y0 to y1, columns x0 to x1 of a frame, one row after another; return the largest value.
 
-    With scale 0 only the largest value is found and returned. Else the levels of the block are written, `coarse`
-    becomes the histogram of their upper eight bits (`counts` is its work space), and the number of levels that are
-    not 0 is returned.
+    Unless the scale is 0, the levels of the block are written.
     """
-    box_y, box_x = box
     count = x1 - x0
-    low, largest = floats[1][:count], floats[2][:count]
+    reach_y, reach_x = taps_y.size - 1, taps_x.size - 1
+    kind = floats.dtype.type
+    limit, factor = kind(threshold), kind(scale)
+    vertical = floats[_VERTICAL][: count + 2 * reach_x]
+    low, largest = floats[_LOW][:count], floats[LARGEST][:count]
     _fill(largest, 0.0)
-    for lane in range(COUNT_LANES):
-        _fill(counts[lane], 0)
-    bright = 0
+    for y in range(y0 - reach_y, y0 + reach_y):
+        _load_row(pixels, flip, y, x0, x1, reach_x, ring)
     for y in range(y0, y1):
-        _box_mean_row(pixels, flip, y, y == y0, x0, x1, box_y, box_x, integers[4], integers)
-        _low_pass_row(pixels, flip, y, x0, x1, taps_y, taps_x, floats)
-        _band_row(low, integers[3], threshold)
-        if scale > 0:
-            row = levels[y][x0:x1]
-            _quantise_row(low, row, scale)
-            bright += _count_row(row, counts)
+        _load_row(pixels, flip, y + reach_y, x0, x1, reach_x, ring)
+        _low_pass_rows(ring, y, taps_y, vertical)
+        if reach_x == 4:
+            _low_pass_nine(vertical, taps_x[0], taps_x[1], taps_x[2], taps_x[3], taps_x[4], low)
         else:
-            _keep_largest(low, largest)
-    if scale > 0:
-        for i in range(COARSE_BINS):
-            coarse[i] = counts[0, i] + counts[1, i] + counts[2, i] + counts[3, i]
-        return np.float64(bright)
+            _low_pass_columns(vertical, taps_x, low)
+        _box_mean_row(pixels, flip, y, y == y0, x0, x1, box, exact_single, integers)
+        if scale > 0:
+            _quantise(low, integers[_MEAN], limit, factor, largest, levels[y][x0:x1])
+        else:
+            _keep_largest(low, integers[_MEAN], limit, largest)
     peak = 0.0
     for i in range(count):
-        peak = max(peak, largest[i])
+        peak = max(peak, np.float64(largest[i]))
     return peak

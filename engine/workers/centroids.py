@@ -2,9 +2,9 @@
 
 Steps of a frame:
 
-1. *peak* (tile): the largest band-passed value of the core; pixels at the sensor's limit.
-2. *quantise* (tile): the levels of the core, scaled by the largest peak of all tiles, and their coarse histogram.
-3. *threshold* (frame): the exact percentile of all levels that are not 0.
+1. *peak* (tile): a guess at the largest band-passed value of the core; pixels at the sensor's limit.
+2. *quantise* (tile): the levels of the core, scaled by the largest guess of all tiles, and the true largest value.
+3. *threshold* (frame): where the guess was wrong, the levels once more; the exact percentile of those that are not 0.
 4. *refine* (tile): maxima in the core, refined and characterised; sums of the background pixels.
 5. *finish* (frame): raster order, too-close rule, filters, rows.
 
@@ -21,12 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.rows import FILTERS, RESULT_META, ROW
-from engine.workers import bandpass, levels, maxima, merge, noise, refine
+from engine.workers import levels, maxima, merge, noise, peak
+from engine.workers.bandpass import Band, sweep
 from engine.workers.detector import Step
 from engine.workers.features import COLUMNS, Column
-from engine.workers.layout import Layout
+from engine.workers.layout import Layout, aligned_zeros
 from engine.workers.masks import Mask
 from engine.workers.parameters import LocateParameters
+from engine.workers.refine import Refinement
 from engine.workers.tiling import Tile, cut
 
 PEAK, QUANTISE, THRESHOLD, REFINE, FINISH = range(5)
@@ -65,7 +67,6 @@ class CentroidDetector:
         if parameters.is_float and self.tiles > 1:
             raise ValueError("frames of floats are tracked whole")
         self._mask = Mask.of(parameters.radius)
-        self._taps = parameters.taps
         self._flip = np.dtype(parameters.dtype if not parameters.is_float else np.uint8).type(parameters.flip)
         self._limits = np.array([getattr(parameters, name) for name in FILTERS], np.float64)
         window = parameters.window
@@ -74,9 +75,8 @@ class CentroidDetector:
         self._ends = self._starts + np.array(capacities, np.int64)
         height, width = parameters.shape_hw
         layout = Layout()
-        layout.add("peaks", np.float64, self.tiles, 8)  # by the unit of the tile, step 1: peak, saturated pixels
-        layout.add("coarse", np.int32, self.tiles, bandpass.COARSE_BINS)  # step 2: histogram of the levels' upper bits
-        layout.add("bright", np.int64, self.tiles, 8)  # step 2: levels that are not 0
+        layout.add("guesses", np.float64, self.tiles, 8)  # by the unit of the tile, step 1: peak, saturated pixels
+        layout.add("peaks", np.float64, self.tiles, 8)  # step 2: the true ones
         layout.add("levels", parameters.level_dtype, height, width)  # step 2
         layout.add("frame", np.float64, 8)  # step 3: scale, threshold
         layout.add("sums", np.int64, self.tiles, 8)  # step 4: background pixels, Σ, Σ of squares; features
@@ -84,6 +84,7 @@ class CentroidDetector:
         self._layout = layout
         self.scratch_bytes = layout.size
         self._work = _Work(parameters, self._cores, int(sum(capacities)))
+        self._refinement = Refinement(self._mask, parameters.radius, parameters.level_dtype, parameters.dtype)
 
     @staticmethod
     def _capacity(core: Tile, window: tuple[int, int]) -> int:
@@ -103,7 +104,7 @@ class CentroidDetector:
         elif step == QUANTISE:
             self._quantise(tile, pixels, areas)
         elif step == THRESHOLD:
-            self._threshold(areas)
+            self._threshold(pixels, areas)
         elif step == REFINE:
             self._refine(tile, pixels, areas)
         else:
@@ -133,55 +134,67 @@ class CentroidDetector:
 
     def _peak(self, tile: int, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
         core, parameters, work = self._cores[tile], self.parameters, self._work
+        guess = 0.0
         if parameters.is_float:
             work.float_levels, work.float_scale = self._float_levels(pixels)
-            peak = 0.0
         elif parameters.preprocess:
-            peak = self._sweep(core, pixels, 0.0, areas["levels"], areas["coarse"][tile])
-        else:
-            peak = 0.0
+            guess = self._guess(core, pixels, areas)
         view = pixels[core.y0 : core.y1, core.x0 : core.x1]
-        areas["peaks"][tile, :2] = peak, np.count_nonzero(view >= parameters.saturation)
+        areas["guesses"][tile, :2] = guess, np.count_nonzero(view >= parameters.saturation)
+
+    def _guess(self, core: Tile, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> float:
+        """The largest band-passed value of the most promising cells of a core."""
+        work = self._work
+        best = work.best[: peak.cells_of(core.y1 - core.y0, core.x1 - core.x0)]
+        cells = peak.best_cells(
+            pixels, self._flip, *core, work.columns, work.column_sums, work.cell_largest, work.cell_sums, best,
+            work.best_score,
+        )  # fmt: skip
+        largest = 0.0
+        for y, x in best[:cells].tolist():
+            y0, x0 = max(core.y0, y - peak.MARGIN), max(core.x0, x - peak.MARGIN)
+            y1, x1 = min(core.y1, y + peak.CELL + peak.MARGIN), min(core.x1, x + peak.CELL + peak.MARGIN)
+            largest = max(largest, self._sweep(Tile(y0, y1, x0, x1), pixels, 0.0, areas["levels"]))
+        return largest
 
     def _quantise(self, tile: int, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
-        core, coarse, parameters = self._cores[tile], areas["coarse"][tile], self.parameters
-        scale = self._scale(areas)
-        bright: float
+        core, parameters = self._cores[tile], self.parameters
+        largest = 0.0
         if parameters.is_float:
             areas["levels"][:] = self._work.float_levels
-            coarse[:] = np.bincount(areas["levels"].ravel(), minlength=len(coarse))
-            bright = int(np.count_nonzero(areas["levels"]))
         elif parameters.preprocess:
-            bright = self._sweep(core, pixels, scale, areas["levels"], coarse)
+            largest = self._sweep(core, pixels, self._scale(areas["guesses"]), areas["levels"])
         else:
-            bright = levels.copy_levels(pixels, self._flip, *core, areas["levels"], coarse)
-        areas["bright"][tile, 0] = bright
+            levels.copy_levels(pixels, self._flip, *core, areas["levels"])
+        areas["peaks"][tile, 0] = largest
 
-    def _sweep(
-        self, core: Tile, pixels: NDArray[Any], scale: float, out: NDArray[Any], coarse: NDArray[np.int32]
-    ) -> float:
-        parameters, work = self.parameters, self._work
-        threshold = max(float(parameters.threshold), 0.0)
-        value: float = bandpass.sweep(
-            pixels, self._flip, *core, parameters.smoothing_size, *self._taps, threshold, scale, out, coarse,
-            work.integers, work.floats, work.counts,
+    def _sweep(self, core: Tile, pixels: NDArray[Any], scale: float, out: NDArray[Any]) -> float:
+        band = self._work.band
+        value: float = sweep(
+            pixels, self._flip, *core, band.box, *band.taps, band.threshold, scale, band.exact_single, out,
+            band.integers, band.ring, band.floats,
         )  # fmt: skip
         return value
 
-    def _scale(self, areas: dict[str, NDArray[Any]]) -> float:
+    def _scale(self, peaks: NDArray[np.float64]) -> float:
         """What makes the largest value of the frame the largest of its type; 1 where nothing is scaled."""
         if self.parameters.is_float:
             return self._work.float_scale
         if not self.parameters.preprocess:
             return 1.0
-        peak = max(areas["peaks"][:, 0].tolist())
-        return np.iinfo(self.parameters.level_dtype).max / peak if peak > 0 else 1.0
+        largest = max(peaks[:, 0].tolist())
+        return np.iinfo(self.parameters.level_dtype).max / largest if largest > 0 else 1.0
 
-    def _threshold(self, areas: dict[str, NDArray[Any]]) -> None:
-        coarse = areas["coarse"].sum(axis=0, dtype=np.int64)
-        bright = int(areas["bright"][:, 0].sum())
-        areas["frame"][0] = self._scale(areas)
-        areas["frame"][1] = levels.percentile_of(areas["levels"], coarse, bright, float(self.parameters.percentile))
+    def _threshold(self, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
+        work, scale = self._work, self._scale(areas["peaks"])
+        if scale != self._scale(areas["guesses"]):
+            for core in self._cores:
+                self._sweep(core, pixels, scale, areas["levels"])
+        areas["frame"][0] = scale
+        areas["frame"][1] = levels.percentile_of(
+            areas["levels"], float(self.parameters.percentile), work.counts, work.zeros, work.below, work.flags,
+            work.flag_words,
+        )  # fmt: skip
 
     def _refine(self, tile: int, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
         core, work = self._cores[tile], self._work
@@ -189,7 +202,7 @@ class CentroidDetector:
         areas["sums"][tile, 3] = self._features_of(tile, pixels, areas, room)
         noise.background_sums(
             areas["levels"], pixels, self._flip, *core, self._mask.reach, self.parameters.radius[1], work.marks,
-            areas["sums"][tile], work.background,
+            work.mark_words, areas["sums"][tile], work.background,
         )  # fmt: skip
 
     def _features_of(
@@ -206,11 +219,11 @@ class CentroidDetector:
             return 0
         count: int = maxima.find_maxima(
             areas["levels"], y0, y1, x0, x1, *parameters.window, threshold, int(Column.ROW), room, work.lines,
-            work.dilated,
+            work.dilated, work.flags, work.flag_words,
         )  # fmt: skip
-        refine.refine(
-            areas["levels"], pixels, self._flip, parameters.saturation, self._mask.reach, parameters.radius[1],
-            self._mask.cosine, self._mask.sine, parameters.max_iterations, room, min(count, len(room)),
+        self._refinement.run(
+            areas["levels"], pixels, self._flip, parameters.saturation, parameters.max_iterations, room,
+            min(count, len(room)),
         )  # fmt: skip
         return count
 
@@ -274,7 +287,7 @@ class CentroidDetector:
         meta["found"] = len(found.order)
         meta["rows"] = len(order)
         meta["overflow"] = overflow
-        meta["saturated"] = int(areas["peaks"][:, 1].sum())
+        meta["saturated"] = int(areas["guesses"][:, 1].sum())
         for name, count in zip(FILTERS, removed):
             meta[f"removed_{name}"] = count
 
@@ -284,7 +297,7 @@ class CentroidDetector:
 
         parameters, band = self.parameters, pixels
         if parameters.preprocess:
-            band = float_band.band_pass(pixels, parameters.smoothing_size, self._taps, parameters.threshold)
+            band = float_band.band_pass(pixels, parameters.smoothing_size, parameters.taps, parameters.threshold)
         peak = band.max()
         scale = np.iinfo(np.uint8).max / peak if peak != 0 else 1.0
         return (scale * band.clip(min=0.0)).astype(np.uint8), float(scale)
@@ -298,19 +311,33 @@ class _Work:
         tile_height = max(core.y1 - core.y0 for core in cores)
         tile_width = max(core.x1 - core.x0 for core in cores)
         window_y, window_x = parameters.window
-        reach = max(len(taps) for taps in parameters.taps)
-        columns = bandpass.work_columns(tile_width, max(parameters.smoothing_size), reach)
-        self.integers = np.zeros((bandpass.INTEGER_ROWS, columns), np.uint32)
-        self.floats = np.zeros((bandpass.FLOAT_ROWS, columns), np.float64)
-        self.counts = np.zeros((bandpass.COUNT_LANES, bandpass.COARSE_BINS), np.int32)
         level = parameters.level_dtype
-        self.lines = np.zeros((2, tile_width + window_x), level)
-        self.dilated = np.zeros((min(maxima.STRIP, tile_height) + window_y - 1, tile_width), level)
-        marks = tile_width + parameters.diameter[1] + 2
-        self.marks = np.zeros((parameters.diameter[0] + noise.NOISE_ROWS, marks), np.uint8)
+        self.band = Band.of(parameters, tile_width)
+        # step 1
+        cells = (-(-tile_height // peak.CELL), -(-tile_width // peak.CELL))
+        self.columns = aligned_zeros((tile_width,), parameters.dtype)
+        self.column_sums = aligned_zeros((tile_width,), np.uint32)
+        self.cell_largest = np.zeros(cells, np.int64)
+        self.cell_sums = np.zeros(cells, np.int64)
+        self.best = np.zeros((peak.cells_of(tile_height, tile_width), 2), np.int64)
+        self.best_score = np.zeros(len(self.best), np.int64)
+        # step 3
+        self.counts = np.zeros(levels.COUNTERS, np.int64)
+        self.zeros = aligned_zeros((width,), np.uint16)
+        self.below = aligned_zeros((width,), np.uint16)
+        self.flags = aligned_zeros((width,), np.uint8)
+        self.flag_words = self.flags.view(np.uint64)
+        # step 4
+        self.lines = aligned_zeros((2, tile_width + window_x), level)
+        self.dilated = aligned_zeros((min(maxima.STRIP, tile_height) + window_y - 1, tile_width), level)
+        marks = (parameters.diameter[0] + noise.NOISE_ROWS, tile_width + parameters.diameter[1] + 2)
+        self.marks = aligned_zeros(marks, np.uint8)
+        self.mark_words = self.marks.view(np.uint64)
+        # frames of floats
         self.float_levels = np.zeros((0, 0), np.uint8)
         self.float_scale = 1.0
         self.background = np.zeros((height, width) if parameters.is_float else (0, 0), np.uint8)
+        # step 5
         self.row_starts = np.zeros(height + 1, np.int64)
         self.order = np.zeros(features, np.int64)
         self.follows = np.zeros(2 * features, np.int64)

@@ -34,3 +34,17 @@ class Layout:
             name: np.ndarray(shape, dtype=kind, buffer=buffer, offset=offset)
             for name, (offset, kind, shape) in self._areas.items()
         }
+
+
+def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Zeros whose rows all begin on a cache line: a vector that straddles two lines costs twice.
+
+    The last axis is lengthened to whole lines.
+    """
+    kind = np.dtype(dtype)
+    per_line = LINE // kind.itemsize
+    *rest, columns = shape
+    full = (*rest, -(-columns // per_line) * per_line)
+    buffer = np.zeros(int(np.prod(full)) * kind.itemsize + LINE, np.uint8)
+    start = -buffer.ctypes.data % LINE
+    return np.ndarray(full, kind, buffer=buffer, offset=start)

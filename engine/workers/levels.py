@@ -2,6 +2,9 @@
 
 Where nothing is band-passed (`preprocess = False`) the levels of an integer frame are its own pixels, inverted if asked
 for (trackpy.preprocessing.convert_to_int).
+
+The percentile is exact: a sample of rows brackets it, then one pass counts what lies below the bracket and sorts out
+the few levels inside. Only if the sample misled is every level counted.
 """
 
 from __future__ import annotations
@@ -11,70 +14,124 @@ import numpy as np
 
 from engine.workers.compiled import kernel
 
+SAMPLE = 1 << 17  # levels that a sample aims at; smaller frames are counted as a whole
+_DOUBT = 8.0  # half width of the bracket in standard deviations of the sample's rank; neighbouring levels go together
+COUNTERS = 1 << 16  # words of the work space for counting
+
 
 @kernel
-def copy_levels(pixels, flip, y0, y1, x0, x1, levels, coarse):
-    """Make integer pixels the levels; fill the coarse histogram, return how many are not 0."""
-    for i in range(coarse.size):
-        coarse[i] = 0
-    shift = np.uint8(8 * (levels.itemsize - 1))
-    bright = 0
+def copy_levels(pixels, flip, y0, y1, x0, x1, levels):
+    """Make integer pixels the levels."""
     for y in range(y0, y1):
         source, row = pixels[y][x0:x1], levels[y][x0:x1]
         for i in range(row.size):
-            level = source[i] ^ flip
-            row[i] = level
-            bright += level != 0
-            coarse[level >> shift] += 1
-    return bright
+            row[i] = source[i] ^ flip
 
 
 @kernel
-def percentile_of(levels, coarse, bright, percentile):
-    """Percentile of the `bright` levels that are not 0, interpolated as numpy.percentile does; NaN if there are none.
+def percentile_of(levels, percentile, counts, zeros, below, flags, words):
+    """Percentile of the levels that are not 0, interpolated as numpy.percentile does; NaN if there are none.
 
-    `coarse` is the histogram of the upper eight bits of all levels, zeros included.
+    Work space: `counts` of COUNTERS words; `zeros` and `below`, uint16, and `flags`, uint8, of at least a row's length,
+    a multiple of eight; `words` are the flags, eight by eight.
     """
-    if bright == 0:
+    step = max(1, levels.size // SAMPLE)
+    sampled = _count_levels(levels, step, counts)
+    if step > 1:
+        if sampled > 0:
+            rank = (sampled - 1) * (percentile / 100.0)
+            share = percentile / 100.0
+            doubt = _DOUBT * np.sqrt(sampled * share * (1.0 - share)) + _DOUBT
+            low = _value_at(counts, 1, max(0, np.int64(rank - doubt)))
+            high = _value_at(counts, 1, min(sampled - 1, np.int64(rank + doubt) + 1))
+            bright, less = _count_bracket(levels, low, high, counts, zeros, below, flags, words)
+            if bright > 0:
+                first, fraction = _position(bright, percentile)
+                inside = 0
+                for value in range(low, high + 1):
+                    inside += counts[value]
+                last = min(first + 1, bright - 1)
+                if less <= first and last < less + inside:
+                    first_value = _value_at(counts, low, first - less)
+                    return _interpolate(first_value, _value_at(counts, low, last - less), fraction)
+        sampled = _count_levels(levels, 1, counts)
+    if sampled == 0:
         return np.nan
-    position = np.float64(bright - 1) * (percentile / 100.0)
-    low = np.int64(np.floor(position))
-    high = min(low + 1, bright - 1)
-    fraction = position - np.float64(low)
-    zeros = levels.size - bright
-    below, above = _ranked(levels, coarse, zeros + low, zeros + high)
-    gap = np.float64(above - below)
+    first, fraction = _position(sampled, percentile)
+    last = min(first + 1, sampled - 1)
+    return _interpolate(_value_at(counts, 1, first), _value_at(counts, 1, last), fraction)
+
+
+@kernel
+def _position(count, percentile):
+    """Rank of the value below the percentile of so many, from 0, and how far it is to the next."""
+    position = np.float64(count - 1) * (percentile / 100.0)
+    rank = np.int64(np.floor(position))
+    return rank, position - np.float64(rank)
+
+
+@kernel
+def _interpolate(low, high, fraction):
+    gap = np.float64(high - low)
     if fraction >= 0.5:
-        return np.float64(above) - gap * (1.0 - fraction)
-    return np.float64(below) + gap * fraction
+        return np.float64(high) - gap * (1.0 - fraction)
+    return np.float64(low) + gap * fraction
 
 
 @kernel
-def _bin_of(counts, rank):
-    """The bin that holds the value of this rank, and the rank inside it."""
+def _value_at(counts, start, rank):
+    """The value of this rank among those counted from `start` on."""
+    value = start
+    while rank >= counts[value]:
+        rank -= counts[value]
+        value += 1
+    return value
+
+
+@kernel
+def _count_levels(levels, step, counts):
+    """Histogram of every step-th row; return how many of its levels are not 0."""
     for i in range(counts.size):
-        if rank < counts[i]:
-            return i, rank
-        rank -= counts[i]
-    return counts.size - 1, rank
-
-
-@kernel
-def _ranked(levels, coarse, low, high):
-    """The levels of rank `low` and `high` (from 0, smallest first)."""
-    low_bin, low_rank = _bin_of(coarse, low)
-    high_bin, high_rank = _bin_of(coarse, high)
-    if levels.itemsize == 1:
-        return low_bin, high_bin
-    low_counts, high_counts = np.zeros(256, np.int64), np.zeros(256, np.int64)
-    for y in range(levels.shape[0]):
+        counts[i] = 0
+    rows = 0
+    for y in range(step // 2, levels.shape[0], step):
         row = levels[y]
         for i in range(row.size):
-            upper, lower = np.int64(row[i]) >> 8, np.int64(row[i]) & 255
-            if upper == low_bin:
-                low_counts[lower] += 1
-            if upper == high_bin:
-                high_counts[lower] += 1
-    low_value, _ = _bin_of(low_counts, low_rank)
-    high_value, _ = _bin_of(high_counts, high_rank)
-    return low_bin * 256 + low_value, high_bin * 256 + high_value
+            counts[row[i]] += 1
+        rows += 1
+    return rows * levels.shape[1] - counts[0]
+
+
+@kernel
+def _mark_row(row, low, width, zeros, below, flags):
+    for i in range(row.size):
+        zeros[i] += row[i] == 0
+        below[i] += row[i] < low
+        flags[i] = row.dtype.type(row[i] - low) < width
+
+
+@kernel
+def _count_bracket(levels, low, high, counts, zeros, below, flags, words):
+    """Count exactly the levels from low to high; return how many are not 0, and how many of these are below low."""
+    kind = levels.dtype.type
+    least, width = kind(low), kind(high - low + 1)
+    for value in range(low, high + 1):
+        counts[value] = 0
+    black, less = np.int64(0), np.int64(0)
+    for i in range(flags.size):
+        zeros[i], below[i], flags[i] = 0, 0, 0
+    columns = levels.shape[1]
+    for y in range(levels.shape[0]):
+        row = levels[y]
+        _mark_row(row, least, width, zeros, below, flags)
+        for k in range((columns + 7) // 8):
+            if words[k] != 0:
+                for i in range(8 * k, min(8 * k + 8, columns)):
+                    if flags[i]:
+                        counts[row[i]] += 1
+        if y & 0x7FFF == 0x7FFF or y == levels.shape[0] - 1:  # before they run over
+            for i in range(columns):
+                black += zeros[i]
+                less += below[i]
+                zeros[i], below[i] = 0, 0
+    return levels.size - black, less - black

@@ -1,6 +1,6 @@
 """The pixels of a feature: an elliptical mask of given radius, as one run of columns for each row.
 
-The weights are trackpy's (trackpy.masks), in its order: row after row, from left to right.
+The weights are trackpy's (trackpy.masks).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ class Mask:
     """An ellipse of radius (ry, rx) around a pixel; row dy of it reaches from -reach[dy + ry] to +reach[dy + ry]."""
 
     reach: NDArray[np.int64]
-    cosine: NDArray[np.float64]  # cos 2θ of every pixel
+    inside: NDArray[np.bool_]
+    cosine: NDArray[np.float64]  # cos 2θ of every pixel of the square around it
     sine: NDArray[np.float64]
     root_sum_x2: tuple[float, float]  # sqrt(Σ y²), sqrt(Σ x²) over the ellipse
 
@@ -29,11 +30,12 @@ class Mask:
         theta = np.arctan2(y.astype(np.float64), x.astype(np.float64))
         return cls(
             reach=(inside.sum(axis=1).astype(np.int64) - 1) // 2,
-            cosine=np.cos(2 * theta)[inside],
-            sine=np.sin(2 * theta)[inside],
+            inside=inside,
+            cosine=np.cos(2 * theta),
+            sine=np.sin(2 * theta),
             root_sum_x2=(float(np.sqrt((y[inside] ** 2).sum())), float(np.sqrt((x[inside] ** 2).sum()))),
         )
 
     @property
     def pixels(self) -> int:
-        return len(self.cosine)
+        return int(self.inside.sum())

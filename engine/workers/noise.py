@@ -2,6 +2,9 @@
 
 *Bright* is a level that is not 0. A tile adds up its background pixels in integers, so that the sums of all tiles are
 those of the frame (trackpy.uncertainty.measure_noise).
+
+A background pixel has nothing bright within the mask's radius in its own row; that is quickly told for whole rows.
+Where few pixels are left, each is looked at; where many are, the mask is spread over whole rows.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import numpy as np
 from engine.workers.compiled import kernel
 
 NOISE_ROWS = 4  # of the work space beyond the rows of a mask
+_FEW = 16  # one pixel in so many left: each is looked at
 
 
 @kernel
@@ -24,75 +28,99 @@ def _fill_zero(row):
 @kernel
 def _mark_bright(levels, out):
     for i in range(out.size):
-        out[i] = np.uint8(levels[i] != 0)
+        out[i] = levels[i] != 0
 
 
 @kernel
-def _widen(before, here, after, out, distance):
-    """Spread marks by one column on either side, and count up the distance of every pixel that has none yet."""
+def _either(here, ahead, out):
     for i in range(out.size):
-        out[i] = before[i] | here[i] | after[i]
-        distance[i] += np.uint8(1) - here[i]
+        out[i] = here[i] | ahead[i]
 
 
 @kernel
-def _nearest_bright(row, x0, x1, radius, marks, spare, distance):
-    """How many columns away the nearest bright level of a row is, radius + 1 if farther than radius."""
-    width = row.size
-    count = x1 - x0
-    lo, hi = max(0, x0 - radius), min(width, x1 + radius)
+def _is_zero(here, ahead, out):
+    for i in range(out.size):
+        out[i] = (here[i] | ahead[i]) == 0
+
+
+@kernel
+def _load_marks(row, x0, x1, radius, marks):
+    """Marks of the bright levels of a row, columns x0 - radius to x1 + radius, none outside the frame."""
+    lo, hi = max(0, x0 - radius), min(row.size, x1 + radius)
     first = lo - (x0 - radius)
-    size = count + 2 * radius
-    _fill_zero(marks[: size + 2])
-    _mark_bright(row[lo:hi], marks[1 + first : 1 + first + hi - lo])
-    _fill_zero(spare[: size + 2])
-    _fill_zero(distance[:size])
+    last = first + hi - lo
+    _fill_zero(marks[:first])
+    _mark_bright(row[lo:hi], marks[first:last])
+    _fill_zero(marks[last : x1 - x0 + 2 * radius])
+
+
+@kernel
+def _dark_in_row(row, x0, x1, radius, marks, spare, dark):
+    """Mark the pixels that have nothing bright within `radius` columns."""
+    length, count = 2 * radius + 1, x1 - x0
+    _load_marks(row, x0, x1, radius, marks)
     current, other = marks, spare
-    for _ in range(radius + 1):
-        _widen(current[:size], current[1 : size + 1], current[2 : size + 2], other[1 : size + 1], distance[:size])
+    power, valid = 1, count + length - 1
+    while 2 * power <= length:
+        valid -= power
+        _either(current, current[power:], other[:valid])
         current, other = other, current
+        power *= 2
+    _is_zero(current, current[length - power :], dark[:count])
 
 
 @kernel
-def _cover(distance, reach, covered):
-    for i in range(covered.size):
-        covered[i] |= np.uint8(distance[i] <= reach)
+def _all_dark_around(levels, y, x, reach):
+    height, width = levels.shape
+    ry = reach.size // 2
+    for i in range(reach.size):
+        row = y - ry + i
+        if row >= 0 and row < height:
+            for column in range(max(0, x - reach[i]), min(width, x + reach[i] + 1)):
+                if levels[row, column] != 0:
+                    return False
+    return True
 
 
 @kernel
-def background_sums(levels, pixels, flip, y0, y1, x0, x1, reach, radius_x, work, sums, background):
+def background_sums(levels, pixels, flip, y0, y1, x0, x1, reach, radius_x, work, words, sums, background):
     """Count, sum and sum of squares of the background pixels of a block, into sums[0:3].
 
-    `reach` is the mask's half width by row. `work` is uint8 of len(reach) + NOISE_ROWS rows. Where `background` is not
-    empty, it is a mask of the frame to be filled for this block.
+    `reach` is the mask's half width by row. `work` is uint8 of len(reach) + NOISE_ROWS rows of whole words, which are
+    `words`. Where `background` is not empty, it is a mask of the frame to be filled for this block.
     """
-    height = levels.shape[0]
-    rows = reach.size
-    ry = rows // 2
     count = x1 - x0
+    rows = reach.size
+    marks, spare, dark = work[rows], work[rows + 1], work[rows + 2]
+    dark_words = words[rows + 2]
+    _fill_zero(dark)
     total, first, second = np.int64(0), np.int64(0), np.int64(0)
-    marks, spare, covered = work[rows], work[rows + 1], work[rows + 2][:count]
-    for y in range(y0 - ry, y1 + ry):
-        if y >= 0 and y < height:
-            _nearest_bright(levels[y], x0, x1, radius_x, marks, spare, work[(y + rows) % rows])
-        centre = y - ry
-        if centre < y0:
-            continue
-        _fill_zero(covered)
-        for i in range(rows):
-            source = centre + i - ry
-            if source >= 0 and source < height:
-                _cover(work[(source + rows) % rows][radius_x : radius_x + count], np.uint8(reach[i]), covered)
-        raw = pixels[centre][x0:x1]
-        for i in range(count):
-            if covered[i] == 0:
-                value = np.int64(raw[i])
-                total += 1
-                first += value
-                second += value * value
+    for y in range(y0, y1):
+        _dark_in_row(levels[y], x0, x1, radius_x, marks, spare, dark)
+        left = np.int64(0)
+        for k in range((count + 7) // 8):
+            left += np.int64((dark_words[k] * np.uint64(0x0101010101010101)) >> np.uint64(56))
+        if left * _FEW > count:
+            _clear_covered(levels, y, x0, x1, reach, radius_x, marks, spare, work[rows + 3], dark)
+        elif left > 0:
+            for k in range((count + 7) // 8):
+                if dark_words[k] != 0:
+                    for i in range(8 * k, min(8 * k + 8, count)):
+                        if dark[i] and not _all_dark_around(levels, y, x0 + i, reach):
+                            dark[i] = 0
+        if left > 0:
+            raw = pixels[y]
+            for k in range((count + 7) // 8):
+                if dark_words[k] != 0:
+                    for i in range(8 * k, min(8 * k + 8, count)):
+                        if dark[i]:
+                            value = np.int64(raw[x0 + i])
+                            total += 1
+                            first += value
+                            second += value * value
         if background.size:
             for i in range(count):
-                background[centre, x0 + i] = covered[i] == 0
+                background[y, x0 + i] = dark[i]
     if flip:
         largest = np.int64(flip)
         second += total * largest * largest - 2 * largest * first
@@ -100,6 +128,20 @@ def background_sums(levels, pixels, flip, y0, y1, x0, x1, reach, radius_x, work,
     sums[0] = total
     sums[1] = first
     sums[2] = second
+
+
+@kernel
+def _clear_covered(levels, y, x0, x1, reach, radius_x, marks, spare, near, dark):
+    """Clear the marks of pixels that a mask around them shows to be near something bright, for a whole row."""
+    height = levels.shape[0]
+    ry = reach.size // 2
+    count = x1 - x0
+    for i in range(reach.size):
+        row = y - ry + i
+        if i != ry and row >= 0 and row < height:
+            _dark_in_row(levels[row], x0, x1, reach[i], marks, spare, near)
+            for k in range(count):
+                dark[k] &= near[k]
 
 
 def noise_of(total: int, first: int, second: int) -> tuple[float, float]:

@@ -21,6 +21,7 @@ IntPair = tuple[int, int]
 INTEGER_TYPES = ("uint8", "uint16")
 FLOAT_TYPES = ("float32", "float64")
 LARGEST_SMOOTHING = 4095  # the box mean's division by multiplication is exact up to here
+LARGEST_DIAMETER = 255  # sums over a row of a mask fit in 32 bits
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class LocateParameters:
             raise ValueError("Feature diameter must be an odd integer. Round up.")
         if any(size < 3 for size in self.diameter):
             raise ValueError(f"diameter: {min(self.diameter)} is too small; it must be at least 3")
+        if any(size > LARGEST_DIAMETER for size in self.diameter):
+            raise ValueError(f"diameter: {max(self.diameter)} is too large; it must be at most {LARGEST_DIAMETER}")
         if any(size < 0 for size in self.separation):
             raise ValueError(f"separation: {min(self.separation)} is negative")
         if any(size < 0 for size in self.noise_size):
@@ -142,7 +145,7 @@ class LocateParameters:
     def saturation(self) -> int:
         """Smallest raw pixel at the sensor's limit; above every pixel for float frames."""
         if self.is_float:
-            return 1 << 31
+            return 2**31 - 1
         width = 8 * np.dtype(self.dtype).itemsize
         bits = self.bits or width
         largest = (1 << bits) - 1
