@@ -40,6 +40,7 @@ class ProcessPlan(msgspec.Struct, frozen=True, kw_only=True):
     frame_reader: int = -1  # lossless reader of the frame ring
     spares: int = 0  # of its kind: so many wait while the others work
     nice: int = 0
+    cores: tuple[int, ...] = ()  # pinned to these; empty: wherever the system likes
     vital: bool = True  # the run ends if it stays dead
     stall_s: float = 5.0  # no heartbeat for so long: killed and replaced
     options: dict[str, Any] = msgspec.field(default_factory=dict)

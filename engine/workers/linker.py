@@ -17,6 +17,7 @@ from engine.process import Job
 from engine.rows import FILTERS, State
 from engine.shm.steps import Steps, run
 from engine.shm.wakeup import LONGEST_S, wait_for
+from engine.workers.configure import link_state_for
 from engine.workers.link_state import LinkState
 
 COUNTERS = ("frames", "rows", "failed")
@@ -90,9 +91,7 @@ class Linker:
         else:
             self._count(meta, count, monotonic_ns() - received_ns)
 
-    def _link(
-        self, old: npt.NDArray[np.uint8], new: npt.NDArray[np.uint8], meta: Any, rows: Any, tally: Any
-    ) -> None:
+    def _link(self, old: npt.NDArray[np.uint8], new: npt.NDArray[np.uint8], meta: Any, rows: Any, tally: Any) -> None:
         sequence = int(meta["sequence"][0])
         self._links.advance(
             old,
@@ -123,8 +122,7 @@ def read_tally(state: npt.NDArray[np.uint8]) -> dict[str, int]:
 
 def main(job: Job) -> None:
     """Load the kernels, wait as the spare if another links, then link until the closing place."""
-    linking, ring = job.experiment.linking, job.experiment.ring
-    links = LinkState(linking.search_range, linking.memory, ring.max_particles)
+    links = link_state_for(job.experiment)
     links.warm()
     linker = Linker(job, links)
     if not job.wait_as_spare():

@@ -1,0 +1,167 @@
+"""A child process as the supervisor sees it: started, watched, reaped, started again.
+
+`promoted` children do the work of their kind; the others of the kind are warm spares. Nothing of a child is handed to
+another before it was reaped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from pathlib import Path
+
+from engine.plan import ProcessPlan
+from engine.shm.status import Command, ProcessState, StatusBlock
+
+STARTING_LIMIT_S = 180.0
+"""A process may import and compile for so long before it counts as stalled."""
+DEATHS_ALLOWED, DEATHS_WINDOW_S = 8, 30.0
+"""More deaths than this in so long: it stays dead."""
+_BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0)
+_LINES_KEPT = 30
+
+
+class Child:
+    """One process of the plan, through all its lives. Use `close` at the end; it is killed then if it still lives."""
+
+    def __init__(self, process: ProcessPlan, block: StatusBlock, plan_path: Path, environment: dict[str, str]) -> None:
+        self.process = process
+        self.block = block
+        self.promoted = False
+        self.given_up = False
+        self.finished = False  # it left in order
+        self.restarts = 0
+        self.due_at: float | None = 0.0  # when to start it (again), None while it lives or is not wanted
+        self.complaint = ""  # the last lines that it wrote to standard error
+        self._plan_path = plan_path
+        self._environment = environment
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._pidfd = -1
+        self._deaths: deque[float] = deque()
+        self._lines: deque[str] = deque(maxlen=_LINES_KEPT)
+        self._beats = -1
+        self._moved_at = 0.0
+
+    @property
+    def name(self) -> str:
+        return self.process.name
+
+    @property
+    def alive(self) -> bool:
+        return self._popen is not None
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid if self._popen else 0
+
+    @property
+    def pidfd(self) -> int:
+        """Readable once the process is dead."""
+        return self._pidfd
+
+    @property
+    def stderr_fd(self) -> int:
+        assert self._popen is not None and self._popen.stderr is not None
+        return self._popen.stderr.fileno()
+
+    @property
+    def usable(self) -> bool:
+        """It said that it is ready, for work or as a spare."""
+        return self.alive and self.block.state in (ProcessState.READY, ProcessState.SPARE)
+
+    def start(self) -> None:
+        """Start the process; its block is its own from now on."""
+        self.block.reset()
+        if self.promoted:
+            self.block.promote(max(self.process.worker, 0))
+        self._popen = subprocess.Popen(
+            [sys.executable, "-P", "-m", "engine.child", self.process.target, self.name, str(self._plan_path)],
+            stdin=subprocess.PIPE,  # the life-line: closed by our death alone
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=self._environment,
+            start_new_session=True,  # Ctrl-C in the terminal is for the supervisor
+        )
+        os.set_blocking(self.stderr_fd, False)
+        self._pidfd = os.pidfd_open(self._popen.pid)
+        self._lines.clear()
+        self.due_at = None
+        self._beats, self._moved_at = -1, time.monotonic()
+        if self.process.cores:
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(self._popen.pid, self.process.cores)
+
+    def promote(self) -> None:
+        """It works from now on, or as soon as it is loaded."""
+        self.promoted = True
+        self.block.promote(max(self.process.worker, 0))
+
+    def command_stop(self) -> None:
+        self.block.command(Command.STOP)
+
+    def kill(self) -> None:
+        if self._popen is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._popen.send_signal(signal.SIGKILL)
+
+    def read_stderr(self) -> list[str]:
+        """What it complained of since the last time, as lines."""
+        with contextlib.suppress(BlockingIOError, OSError, AssertionError):
+            text = os.read(self.stderr_fd, 65536).decode(errors="replace")
+            lines = [line for line in text.splitlines() if line.strip()]
+            self._lines.extend(lines)
+            self.complaint = "\n".join(self._lines)
+            return lines
+        return []
+
+    def stalled(self, now: float) -> bool:
+        """Whether it has not got on for longer than its limit."""
+        beats = self.block.beats
+        if beats != self._beats:
+            self._beats, self._moved_at = beats, now
+        limit = STARTING_LIMIT_S if self.block.state in (ProcessState.ABSENT, ProcessState.STARTING) else None
+        return now - self._moved_at > (limit or self.process.stall_s)
+
+    def forgive(self, now: float) -> None:
+        """The supervisor itself was stopped for a while: nobody could be watched, so nobody is late."""
+        self._moved_at = now
+
+    def reap(self) -> str:
+        """Take the dead process off the system's hands; how it ended, in words."""
+        assert self._popen is not None
+        self.read_stderr()
+        status = self._popen.wait()
+        for pipe in (self._popen.stdin, self._popen.stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        os.close(self._pidfd)
+        self._popen, self._pidfd = None, -1
+        self.exit_status = status
+        self.finished = status == 0 and self.block.state == ProcessState.STOPPED
+        if self.finished:
+            return "left in order"
+        return f"killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+
+    def died(self, now: float) -> None:
+        """Plan its next life, or give it up after too many deaths."""
+        self.promoted = False
+        self._deaths.append(now)
+        while self._deaths and now - self._deaths[0] > DEATHS_WINDOW_S:
+            self._deaths.popleft()
+        if len(self._deaths) > DEATHS_ALLOWED:
+            self.given_up = True
+        else:
+            self.restarts += 1
+            self.due_at = now + _BACKOFF_S[min(len(self._deaths), len(_BACKOFF_S)) - 1]
+
+    def close(self) -> None:
+        """Kill and reap whatever is left."""
+        if self.alive:
+            self.kill()
+            self.reap()

@@ -1,0 +1,90 @@
+"""Compiled kernels: one process makes them before the first run, everybody else loads them.
+
+The cache folder is named by a hash of our sources, of numba's version and of the processor, so that code of another
+version is never run: numba itself looks only at the file of the kernel, not at what the kernel calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import engine
+from engine.errors import InternalError
+from engine.experiment import Experiment
+
+COMPILE_LIMIT_S = 300.0
+
+
+def cache_folder() -> Path:
+    """Where this version's kernels for this processor lie; made if missing."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ringtrack" / "kernels"
+    folder = base / _fingerprint()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    fallback = Path(tempfile.gettempdir()) / f"ringtrack-{os.getuid()}-kernels" / _fingerprint()
+    fallback.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return fallback
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of every process of a run: the cache, and one thread each for what likes to take all cores."""
+    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    return os.environ | dict.fromkeys(threads, "1") | {"NUMBA_CACHE_DIR": str(cache_folder())}
+
+
+def are_compiled(experiment: Experiment) -> bool:
+    """Whether the kernels that this experiment needs were compiled before."""
+    return _stamp(experiment).exists()
+
+
+def compile_for(experiment: Experiment) -> None:
+    """Compile in a process of its own; an unreadable cache is deleted and made anew. Raises InternalError."""
+    for attempt in range(2):
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "engine.workers.compile"],
+            input=experiment.to_toml().encode(),
+            env=child_environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=COMPILE_LIMIT_S,
+            check=False,
+        )
+        if done.returncode == 0:
+            _stamp(experiment).touch()
+            return
+        if attempt == 0:
+            forget()
+    raise InternalError(f"the kernels cannot be compiled:\n{done.stderr.decode(errors='replace')[-2000:]}")
+
+
+def forget() -> None:
+    """Delete this version's kernels; the next run compiles them anew."""
+    shutil.rmtree(cache_folder(), ignore_errors=True)
+
+
+def _stamp(experiment: Experiment) -> Path:
+    camera, tracking = experiment.camera, experiment.tracking
+    return cache_folder() / f"compiled-{camera.dtype}-{tracking.precision}"
+
+
+def _fingerprint() -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    root = Path(engine.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        if path.parent.name in ("shm", "workers"):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    digest.update(f"{version('numba')} {version('numpy')} {sys.version}".encode())
+    with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
+        digest.update("".join(sorted({line for line in file if line.startswith(("model name", "flags"))})).encode())
+    return digest.hexdigest()

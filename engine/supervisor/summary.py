@@ -1,0 +1,178 @@
+"""What a run came to: the accounting by frame number, from the words that every commit leaves in shared memory.
+
+Counters of processes are not used here: a process that is killed between a commit and its counter would make them lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from engine.accounting import CAUSE_WORDS, Cause, Step
+from engine.rings import Rings
+from engine.shm.ledger import LedgerOverrunError
+from engine.shm.status import quantiles_ms
+from engine.supervisor.children import Child
+
+
+class LostRange(msgspec.Struct, frozen=True):
+    """Frame numbers lost at one step for one reason, both ends included."""
+
+    first: int
+    last: int
+    step: str
+    cause: str
+
+
+class StepAccount(msgspec.Struct, frozen=True):
+    """`in = out + lost + in flight` of one step."""
+
+    step: str
+    arrived: int
+    out: int
+    lost: int
+    in_flight: int
+
+
+class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended and what it did; printed by `ringtrack run --json` and kept in `run.json`."""
+
+    run_folder: str
+    run_id: str
+    status: int  # the exit status
+    reason: str  # why it ended, in words; "" if as asked
+    frames_received: int
+    frames_tracked: int
+    frames_recorded: int
+    frames_lost: int
+    fps: float  # published frames a second, from the first frame received to the last published
+    latency_ms: dict[str, float]  # p50, p99, p99.9, max, from received to published
+    features_mean: float  # rows of a frame, after the filters
+    filtered: dict[str, int]  # features that each filter removed
+    overflow: int  # rows beyond ring.max_particles
+    accounting: list[StepAccount]
+    lost: list[LostRange]
+    restarts: dict[str, int]  # processes that had to be started again
+    held_ms: dict[str, float]  # how long the receiver waited for whom
+
+
+class Truth(msgspec.Struct, frozen=True, kw_only=True):
+    """What the words of the rings say at one moment."""
+
+    received: int
+    published: int
+    tally: dict[str, int]
+    losses: list[LostRange]
+    latency_ms: dict[str, float]
+    first_received_ns: int
+    last_published_ns: int
+    held_ns: dict[str, int]
+    ledger_overrun: bool
+
+
+def read_truth(rings: Rings, tally: dict[str, int], first_received_ns: int) -> Truth:
+    """Read the rings before they are taken down."""
+    closing = tally["closed"]
+    newest, published = rings.frames.newest, rings.results.newest
+    losses, overrun = _ledger(rings)
+    last_ns = 0
+    for place in (published, published - 1):
+        if place >= 0 and rings.results.is_there(place) and not last_ns:
+            last_ns = int(rings.results.record(place)["t_published_ns"][0])
+    histogram = sum(rings.block(process.name).histogram() for process in rings.plan.of_kind("linker"))
+    receiver = rings.block("receiver").counters()
+    return Truth(
+        received=newest + 1 - closing,
+        published=published + 1 - closing,
+        tally=tally,
+        losses=losses,
+        latency_ms={k: v for k, v in quantiles_ms(np.asarray(histogram)).items() if k != "count"},
+        first_received_ns=first_received_ns,
+        last_published_ns=last_ns,
+        held_ns={who: receiver.get(f"held_{who}_ns", 0) for who in ("trackers", "readers")},
+        ledger_overrun=overrun,
+    )
+
+
+def summarise(
+    truth: Truth,
+    recorded: int,
+    recorder_losses: list[LostRange],
+    children: Iterable[Child],
+    *,
+    run_folder: str,
+    run_id: str,
+    status: int,
+    reason: str,
+    recording: bool,
+) -> RunSummary:
+    """Put the account together. `recorded`: frames in the HDF5 file; `recorder_losses`: what it missed, by number."""
+    tally = truth.tally
+    lost = sorted(truth.losses + recorder_losses, key=lambda loss: (loss.first, loss.last))
+    seconds = (truth.last_published_ns - truth.first_received_ns) / 1e9
+    accounting = _account(truth, recorded, recorder_losses, recording)
+    return RunSummary(
+        run_folder=run_folder,
+        run_id=run_id,
+        status=status,
+        reason=reason,
+        frames_received=truth.received,
+        frames_tracked=tally["tracked"],
+        frames_recorded=recorded,
+        frames_lost=sum(step.lost for step in accounting),
+        fps=round(truth.published / seconds, 3) if seconds > 0 and truth.published > 1 else 0.0,
+        latency_ms=truth.latency_ms,
+        features_mean=round(tally["rows"] / tally["tracked"], 3) if tally["tracked"] else 0.0,
+        filtered={name.removeprefix("removed_"): n for name, n in tally.items() if name.startswith("removed_")},
+        overflow=tally["overflow"],
+        accounting=accounting,
+        lost=lost,
+        restarts={child.name: child.restarts for child in children if child.restarts},
+        held_ms={who: ns / 1e6 for who, ns in truth.held_ns.items()},
+    )
+
+
+def coalesced(records: np.ndarray[Any, np.dtype[Any]]) -> list[LostRange]:
+    """LOSS records as ranges, neighbours of one step and cause put together."""
+    ranges: list[LostRange] = []
+    for record in records:
+        step, cause = Step(int(record["step"])).name.lower(), CAUSE_WORDS[Cause(int(record["cause"]))]
+        first, last = int(record["first"]), int(record["last"])
+        before = ranges[-1] if ranges else None
+        if before and (before.step, before.cause, before.last + 1) == (step, cause, first):
+            ranges[-1] = LostRange(before.first, last, step, cause)
+        else:
+            ranges.append(LostRange(first, last, step, cause))
+    return ranges
+
+
+def _ledger(rings: Rings) -> tuple[list[LostRange], bool]:
+    ledger, count = rings.ledger, rings.ledger.count
+    first = 0
+    while True:
+        try:
+            return coalesced(ledger.read(first, count)), first > 0
+        except LedgerOverrunError:
+            first = max(first + 1, count - 60_000)
+
+
+def _account(truth: Truth, recorded: int, recorder_losses: list[LostRange], recording: bool) -> list[StepAccount]:
+    def lost_at(step: Step) -> int:
+        return sum(r.last - r.first + 1 for r in truth.losses if r.step == step.name.lower())
+
+    steps, failed = [], truth.tally["failed"]
+    arrived = truth.received + sum(lost_at(step) for step in (Step.CAMERA, Step.SENDER, Step.RECEIVER))
+    for step in (Step.CAMERA, Step.SENDER, Step.RECEIVER):
+        lost = lost_at(step)
+        steps.append(StepAccount(step.name.lower(), arrived, arrived - lost, lost, 0))
+        arrived -= lost
+    published = truth.tally["tracked"] + failed
+    steps.append(StepAccount("tracker", arrived, truth.tally["tracked"], failed, arrived - published))
+    steps.append(StepAccount("linker", published, published, 0, 0))
+    if recording:
+        missed = sum(loss.last - loss.first + 1 for loss in recorder_losses)
+        steps.append(StepAccount("recorder", published, recorded, missed, published - recorded - missed))
+    return steps

@@ -1,0 +1,337 @@
+"""The supervisor's loop: start, watch, reap, replace, stop.
+
+    STARTING ─► RUNNING ─► STOPPING_SOURCE ─► STOPPING_RECEIVER ─► DRAINING ─► STOPPING_REST ─► DONE
+                  │  end of the source, duration, a signal, or a vital part that stayed dead
+
+This is the one place where the order of stopping is written: first the source; then the receiver, whose last act is
+the closing place; then everybody who must see that place (linker, recorders) drains; then the rest. The second request
+to stop kills everybody at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from engine.plan import Plan
+from engine.process import Log
+from engine.rings import Rings
+from engine.shm.cursors import CursorTable
+from engine.supervisor.children import Child
+from engine.workers.linker import read_tally
+
+TICK_S = 0.05
+SOURCE_LIMIT_S = 10.0
+RECEIVER_LIMIT_S = 10.0
+DRAIN_IDLE_LIMIT_S = 15.0
+"""Draining goes on as long as anything moves; after so long without it is given up."""
+REST_LIMIT_S = 3.0
+UNFIT = (2, 3)
+"""Exit statuses of a child that no restart mends: settings, or the machine (port in use, disk, missing extra)."""
+
+
+class Phase(Enum):
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING_SOURCE = "stopping the source"
+    STOPPING_RECEIVER = "closing the ring"
+    DRAINING = "draining"
+    STOPPING_REST = "stopping"
+    DONE = "done"
+
+
+class Supervisor:
+    """Keeps the processes of one run alive until it ends. `run` blocks; everything it needs is injected."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        rings: Rings,
+        children: list[Child],
+        on_tick: Callable[[Supervisor], None] = lambda _: None,
+        duration_s: float = 0.0,
+    ) -> None:
+        self.plan = plan
+        self.rings = rings
+        self.children = children
+        self.phase = Phase.STARTING
+        self.forced = False
+        self.fault = ""  # why the run could not go on, for people
+        self.fault_status = 0  # and the exit status that says so
+        self.running_since_ns = 0
+        self._log = Log(Path(plan.run_folder) / "log.jsonl", "supervisor")
+        self._on_tick = on_tick
+        self._duration_s = duration_s
+        self._stop_requests = 0
+        self._phase_since = time.monotonic()
+        self._progress: tuple[Any, ...] = ()
+        self._selector = selectors.DefaultSelector()
+
+    # ---- what happened, for people and for the file
+
+    def event(self, kind: str, message: str, **facts: Any) -> None:
+        """Write into the log and into the run's events, which the recorder puts into the file."""
+        self._log("info" if kind == "phase" else "warning", message, event=kind, **facts)
+        if kind != "phase":
+            Log(Path(self.plan.run_folder) / "events.jsonl", "supervisor")("info", message, event=kind, **facts)
+
+    # ---- the loop
+
+    def run(self) -> None:
+        """Go through all phases; returns when every process is reaped."""
+        last = time.monotonic()
+        with self._signals() as wake:
+            self._selector.register(wake, selectors.EVENT_READ, None)
+            try:
+                while self.phase is not Phase.DONE:
+                    for key, _ in self._selector.select(TICK_S):
+                        self._handle(key)
+                    now = time.monotonic()
+                    if now - last > 1.0:
+                        for child in self.children:
+                            child.forgive(now)
+                    last = now
+                    self._watch(now)
+                    self._start_due(now)
+                    self._advance(now)
+                    self._on_tick(self)
+            finally:
+                for child in self.children:
+                    self._unregister(child)
+                    child.close()
+                self._selector.close()
+
+    def request_stop(self) -> None:
+        """Stop in order; the second time, by force."""
+        self._stop_requests += 1
+
+    def _handle(self, key: selectors.SelectorKey) -> None:
+        if key.data is None:
+            with contextlib.suppress(BlockingIOError):
+                os.read(key.fd, 4096)  # the signal handlers themselves have run
+            return
+        child, what = key.data
+        if what == "stderr":
+            lines = child.read_stderr()
+            if not lines and child.alive:
+                self._selector.unregister(key.fd)  # it closed its end
+            for line in lines:
+                self._log("warning", line, source=child.name)
+        elif what == "pidfd" and child.alive:
+            self._reaped(child)
+
+    def _watch(self, now: float) -> None:
+        for child in self.children:
+            if child.alive and child.stalled(now):
+                self.event(
+                    "stalled", f"{child.name} has not got on for {child.process.stall_s:g} s: killed", pid=child.pid
+                )
+                child.kill()
+                child.forgive(now)  # once is enough; its death comes through its pidfd
+
+    def _reaped(self, child: Child) -> None:
+        pid, was_promoted = child.pid, child.promoted
+        self._unregister(child)
+        how = child.reap()
+        now = time.monotonic()
+        if child.process.worker >= 0:
+            self.rings.units.raise_incarnation(child.process.worker)
+        if child.finished:
+            child.promoted = was_promoted = False
+        else:
+            facts = {"pid": pid, "complaint": child.complaint[-500:]} if child.complaint else {"pid": pid}
+            self.event("died", f"{child.name} {how}", **facts)
+            unfit = child.exit_status in UNFIT
+            child.died(now)
+            if unfit or child.given_up or self.phase is Phase.STOPPING_REST:
+                child.given_up, child.due_at = True, None
+            if child.given_up and self.phase is not Phase.STOPPING_REST:
+                self._stayed_dead(child, unfit)
+        if was_promoted:
+            self._promote(child.process.kind)
+        self.rings.ring_all_bells()
+
+    def _stayed_dead(self, child: Child, unfit: bool) -> None:
+        self.event("stayed dead", f"{child.name} is not started again")
+        if child.process.reader >= 0:
+            CursorTable(self.rings.results).expect(child.process.reader, expected=False)
+        if child.process.frame_reader >= 0:
+            CursorTable(self.rings.frames).expect(child.process.frame_reader, expected=False)
+        left = [other for other in self._of_kind(child.process.kind) if not other.given_up]
+        needed = child.process.vital and (unfit or len(left) < self._wanted(child.process.kind))
+        if needed or (unfit and self.phase is Phase.STARTING):
+            what = child.complaint.strip().splitlines()[-1:] or [f"{child.name} could not be kept alive"]
+            if not self.fault:
+                self.fault = what[0] if unfit else f"{child.name} stayed dead: {what[0]}"
+                self.fault_status = child.exit_status if unfit else 4
+            self.request_stop()
+
+    def _promote(self, kind: str) -> None:
+        """Fill the places of those who work in this kind: loaded spares first, then those still loading."""
+        group = self._of_kind(kind)
+        working = sum(child.promoted for child in group)
+        candidates = [c for c in group if not c.promoted and not c.given_up and not c.finished]
+        candidates.sort(key=lambda c: (not c.usable, not c.alive))
+        for child in candidates[: max(0, self._wanted(kind) - working)]:
+            child.promote()
+            self.rings.ring_all_bells()
+
+    def _start_due(self, now: float) -> None:
+        for child in self.children:
+            if child.alive or child.due_at is None or child.due_at > now or child.finished or child.given_up:
+                continue
+            if child.process.kind == "source" and (self.phase is not Phase.RUNNING):
+                continue
+            if child.process.kind == "receiver":
+                self.rings.raise_receiver_incarnation()
+            self._promote(child.process.kind)
+            child.start()
+            if child.process.kind == "receiver" and self.phase is Phase.STOPPING_RECEIVER:
+                child.command_stop()  # it died before the closing place: the next one has it to write
+            self._selector.register(child.pidfd, selectors.EVENT_READ, (child, "pidfd"))
+            self._selector.register(child.stderr_fd, selectors.EVENT_READ, (child, "stderr"))
+
+    # ---- phases
+
+    def _advance(self, now: float) -> None:
+        if self._stop_requests >= 2 and not self.forced:
+            self.forced = True
+            self.event("stopped by force", "stopped by force")
+            for child in self.children:
+                child.due_at = None
+                child.kill()
+            self._enter(Phase.STOPPING_REST, now)
+        elif self._stop_requests and self.phase in (Phase.STARTING, Phase.RUNNING):
+            started = self.phase is Phase.RUNNING
+            self._enter(Phase.STOPPING_SOURCE if started else Phase.STOPPING_REST, now)
+        getattr(self, f"_in_{self.phase.name.lower()}")(now)
+
+    def _enter(self, phase: Phase, now: float) -> None:
+        self.phase, self._phase_since = phase, now
+        self._log("info", phase.value, event="phase")
+        if phase is Phase.RUNNING:
+            self.running_since_ns = time.monotonic_ns()
+        elif phase is Phase.STOPPING_SOURCE:
+            self._command_stop("source")
+        elif phase is Phase.STOPPING_RECEIVER:
+            self._command_stop("receiver")
+        elif phase is Phase.STOPPING_REST:
+            for child in self.children:
+                child.due_at = None
+                child.command_stop()
+            self.rings.ring_all_bells()
+
+    def _in_starting(self, now: float) -> None:
+        expected = [child for child in self.children if child.process.kind != "source"]
+        if all(child.usable for child in expected if not child.given_up):
+            self._enter(Phase.RUNNING, now)
+
+    def _in_running(self, now: float) -> None:
+        source = self._of_kind("source")
+        if any(child.finished for child in source):
+            self._enter(Phase.STOPPING_SOURCE, now)
+        elif self._duration_s and now - self._phase_since >= self._duration_s:
+            self._enter(Phase.STOPPING_SOURCE, now)
+
+    def _in_stopping_source(self, now: float) -> None:
+        self._next_when_gone("source", Phase.STOPPING_RECEIVER, SOURCE_LIMIT_S, now)
+
+    def _in_stopping_receiver(self, now: float) -> None:
+        receiver = self._of_kind("receiver")[0]
+        if receiver.finished or receiver.given_up:
+            self._enter(Phase.DRAINING, now)
+        elif now - self._phase_since > RECEIVER_LIMIT_S:
+            self.event("stalled", "the receiver did not close the ring in time")
+            receiver.given_up = True
+            receiver.kill()
+
+    def _in_draining(self, now: float) -> None:
+        results = self.rings.results
+        recorders = [child for child in self.children if child.process.reader >= 0 and not child.given_up]
+        closed = self.tally()["closed"] == 1
+        if (closed or self._of_kind("receiver")[0].given_up) and all(child.finished for child in recorders):
+            self._enter(Phase.STOPPING_REST, now)
+            return
+        cursors = CursorTable(results)
+        progress = (results.newest, *(cursors.cursor(child.process.reader) for child in recorders))
+        if progress != self._progress:
+            self._progress, self._phase_since = progress, now
+        elif now - self._phase_since > DRAIN_IDLE_LIMIT_S:
+            self.event("not drained", "draining was given up: nothing moved")
+            self.fault, self.fault_status = self.fault or "the rings could not be drained", self.fault_status or 4
+            self._enter(Phase.STOPPING_REST, now)
+
+    def _in_stopping_rest(self, now: float) -> None:
+        left = [child for child in self.children if child.alive]
+        if not left:
+            self._enter(Phase.DONE, now)
+        elif now - self._phase_since > REST_LIMIT_S:
+            for child in left:
+                child.kill()
+
+    def _next_when_gone(self, kind: str, phase: Phase, limit_s: float, now: float) -> None:
+        alive = [child for child in self._of_kind(kind) if child.alive]
+        for child in self._of_kind(kind):
+            child.due_at = None
+        if not alive:
+            self._enter(phase, now)
+        elif now - self._phase_since > limit_s:
+            for child in alive:
+                child.kill()
+
+    # ---- small things
+
+    def tally(self) -> dict[str, int]:
+        """What the linker has published, exact at any moment."""
+        while True:
+            newest = self.rings.results.newest
+            with contextlib.suppress(RuntimeError):
+                tally = read_tally(self.rings.state.in_force(newest))
+                if self.rings.results.newest == newest:
+                    return tally
+
+    def _wanted(self, kind: str) -> int:
+        """How many of a kind work at once."""
+        group = self._of_kind(kind)
+        return len(group) - max(child.process.spares for child in group)
+
+    def _of_kind(self, kind: str) -> list[Child]:
+        return [child for child in self.children if child.process.kind == kind]
+
+    def _command_stop(self, kind: str) -> None:
+        for child in self._of_kind(kind):
+            child.command_stop()
+        self.rings.ring_all_bells()
+
+    def _unregister(self, child: Child) -> None:
+        if not child.alive:
+            return
+        for fd in (child.pidfd, child.stderr_fd):
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(fd)
+
+    @contextmanager
+    def _signals(self) -> Iterator[int]:
+        """SIGINT and SIGTERM ask to stop and wake the loop; the handlers of before come back afterwards."""
+        read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        handlers = {number: signal.signal(number, lambda *_: self.request_stop()) for number in _STOP_SIGNALS}
+        wake = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+        try:
+            yield read_end
+        finally:
+            signal.set_wakeup_fd(wake)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            os.close(read_end)
+            os.close(write_end)
+
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
