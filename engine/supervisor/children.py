@@ -66,7 +66,8 @@ class Child:
 
     @property
     def stderr_fd(self) -> int:
-        assert self._popen is not None and self._popen.stderr is not None
+        assert self._popen is not None
+        assert self._popen.stderr is not None
         return self._popen.stderr.fileno()
 
     @property

@@ -11,6 +11,7 @@ from engine.clocks import monotonic_ns
 from engine.supervisor.supervise import Phase, Supervisor
 
 TERMINAL_EVERY_S, FILE_EVERY_S = 1.0, 10.0
+RECENT_LOSSES = 60_000
 
 
 class StatusLine:
@@ -32,9 +33,7 @@ class StatusLine:
         if supervisor.phase is not self._phase:
             self._phase = supervisor.phase
             if supervisor.phase is Phase.RUNNING:
-                self._say(
-                    f"ready: listening on {supervisor.plan.experiment.camera.listen}; Ctrl-C ends the run in order"
-                )
+                self._say(f"ready: listening on {supervisor.plan.experiment.camera.listen}; Ctrl-C ends it in order")
                 self._due = now + self._every_s
         if supervisor.phase is not Phase.STARTING and now >= self._due:
             self._due = now + self._every_s
@@ -69,7 +68,7 @@ def status_text(supervisor: Supervisor, fps: float) -> str:
     """Received, tracked, recorded, lost, lag, ring, disk, in one line."""
     rings, tally = supervisor.rings, supervisor.tally()
     frames, results = rings.frames, rings.results
-    lost = tally["failed"] + sum(int(r["last"] - r["first"] + 1) for r in _recent_losses(supervisor))
+    lost = tally["failed"] + _lost_before_tracking(supervisor)
     lag_ms = 0.0
     if frames.newest > results.newest >= 0 and results.is_there(results.newest):
         lag_ms = max(0.0, (monotonic_ns() - int(results.record(results.newest)["t_received_ns"][0])) / 1e6)
@@ -91,7 +90,8 @@ def status_text(supervisor: Supervisor, fps: float) -> str:
     return "  ".join(parts)
 
 
-def _recent_losses(supervisor: Supervisor) -> list[object]:
+def _lost_before_tracking(supervisor: Supervisor) -> int:
     ledger = supervisor.rings.ledger
     count = ledger.count
-    return list(ledger.read(max(0, count - 60_000), count))
+    records = ledger.read(max(0, count - RECENT_LOSSES), count)
+    return int((records["last"] - records["first"] + 1).sum())

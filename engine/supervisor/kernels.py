@@ -83,7 +83,8 @@ def _fingerprint() -> str:
     root = Path(engine.__file__).parent
     for path in sorted(root.rglob("*.py")):
         if path.parent.name in ("shm", "workers"):
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+            # numba's own index is keyed by path and time of the file; a copy elsewhere is compiled anew.
+            digest.update(f"{path} {path.stat().st_mtime_ns}".encode() + b"\0" + path.read_bytes())
     digest.update(f"{version('numba')} {version('numpy')} {sys.version}".encode())
     with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
         digest.update("".join(sorted({line for line in file if line.startswith(("model name", "flags"))})).encode())

@@ -16,8 +16,8 @@ from engine.experiment import Experiment
 from engine.frames import FRAME_META
 from engine.plan import Geometry, Plan, ProcessPlan
 from engine.rows import RESULT_META, ROW
-from engine.workers.linker import TALLY_BYTES
 from engine.workers.configure import detector_for, link_state_for, workers_for
+from engine.workers.linker import TALLY_BYTES
 
 RESULT_SECONDS = 10.0
 """So long results are kept for recorders that stall."""
@@ -65,7 +65,7 @@ def _geometry(experiment: Experiment) -> Geometry:
         depth=depth,
         units_of_step=steps,
         scratch_bytes=detector.scratch_bytes,
-        state_bytes=TALLY_BYTES + link_state_for(experiment).size,
+        state_bytes=TALLY_BYTES + link_state_for(experiment).bytes,
         blocks=64,
     )
 

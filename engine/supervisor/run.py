@@ -33,6 +33,11 @@ from engine.supervisor.supervise import Phase, Supervisor
 FORCED = 130
 
 
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
 class _Onlooker:
     """What happens at each tick of the supervisor: the status line, and the note when the first frame came."""
 
@@ -63,7 +68,7 @@ def run(
     source_options: dict[str, Any] | None = None,
     duration_s: float = 0.0,
     quiet: bool = False,
-    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+    say: Callable[[str], None] = _to_stderr,
     on_ready: Callable[[Plan], None] = lambda _: None,
 ) -> RunSummary:
     """Run an experiment until its source ends, its time is over, or it is told to stop (SIGINT, SIGTERM).
@@ -196,11 +201,10 @@ def _finish_recording(plan: Plan, log: Log) -> tuple[int, list[LostRange]]:
     except RunError as error:
         log("error", str(error))
         return 0, []
-    recorded = int((frames["state"] != b"lost").sum())
+    recorded = int((frames["state"] == b"tracked").sum())
     own = lost[lost["step"] == Step.RECORDER.name.lower()]
-    return recorded, [
-        LostRange(int(row.first), int(row.last), str(row.step), str(row.cause)) for row in own.itertuples()
-    ]
+    columns = (own[name].tolist() for name in ("first", "last", "step", "cause"))
+    return recorded, [LostRange(*row) for row in zip(*columns)]
 
 
 def _clear_marks(folder: Path) -> None:

@@ -171,8 +171,9 @@ def _account(truth: Truth, recorded: int, recorder_losses: list[LostRange], reco
         arrived -= lost
     published = truth.tally["tracked"] + failed
     steps.append(StepAccount("tracker", arrived, truth.tally["tracked"], failed, arrived - published))
-    steps.append(StepAccount("linker", published, published, 0, 0))
+    steps.append(StepAccount("linker", truth.tally["tracked"], truth.tally["tracked"], 0, 0))
     if recording:
         missed = sum(loss.last - loss.first + 1 for loss in recorder_losses)
-        steps.append(StepAccount("recorder", published, recorded, missed, published - recorded - missed))
+        tracked = truth.tally["tracked"]
+        steps.append(StepAccount("recorder", tracked, recorded, missed, tracked - recorded - missed))
     return steps

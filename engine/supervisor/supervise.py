@@ -236,9 +236,9 @@ class Supervisor:
 
     def _in_running(self, now: float) -> None:
         source = self._of_kind("source")
-        if any(child.finished for child in source):
-            self._enter(Phase.STOPPING_SOURCE, now)
-        elif self._duration_s and now - self._phase_since >= self._duration_s:
+        if any(child.finished for child in source) or (
+            self._duration_s and now - self._phase_since >= self._duration_s
+        ):
             self._enter(Phase.STOPPING_SOURCE, now)
 
     def _in_stopping_source(self, now: float) -> None:

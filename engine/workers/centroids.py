@@ -114,11 +114,11 @@ class CentroidDetector:
         """Compile, or load, every kernel that a frame of this kind needs: run a small one through."""
         small = replace(self.parameters, shape_hw=_small_shape(self.parameters))
         detector = CentroidDetector(small)
-        pixels = np.zeros(small.shape_hw, small.dtype)
-        pixels[small.shape_hw[0] // 2, small.shape_hw[1] // 2] = 1
+        # Noise on which maxima are found and refined: a frame without a feature would leave those kernels cold.
+        pixels = np.random.default_rng(0).integers(0, 100, small.shape_hw).astype(small.dtype)
         scratch, rows, meta = np.zeros(detector.scratch_bytes, np.uint8), np.zeros(1, ROW), np.zeros((), RESULT_META)
         for step in range(len(STEPS)):
-            detector.run(step, 0, pixels ^ detector._flip if detector._flip else pixels, scratch, rows, meta)
+            detector.run(step, 0, pixels, scratch, rows, meta)
 
     def found(self, pixels: NDArray[Any], scratch: NDArray[np.uint8]) -> Found:
         """Do all steps of a frame but the filters and the rows; the arrays are good until the next frame."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+import engine.rings  # noqa: F401  the kernels of shared memory are compiled when they are imported
 from engine.experiment import Experiment
 from engine.workers.configure import detector_for, link_state_for
 

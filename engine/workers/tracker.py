@@ -16,8 +16,8 @@ from engine.rows import RESULT_META, State
 from engine.shm.steps import Steps, run
 from engine.shm.units import OldestUnfinished, Unit
 from engine.shm.wakeup import LONGEST_S, wait_for
-from engine.workers.detector import Detector
 from engine.workers.configure import detector_for
+from engine.workers.detector import Detector
 
 COUNTERS = ("units", "frames", "failures", "busy_ns")
 _INHERITED_BYTES = RESULT_META.fields["t_tracked_ns"][1]  # type: ignore[index]
