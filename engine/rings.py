@@ -41,7 +41,9 @@ T = TypeVar("T")
 class Rings:
     """All shared memory of a run. A context manager; the parts are mapped when first asked for."""
 
-    def __init__(self, plan: Plan, owner: bool) -> None:
+    def __init__(self, plan: Plan, owner: bool, populate: dict[str, str] | None = None) -> None:
+        """`populate`: segments whose pages are all mapped at once, for "read" or "write", instead of one by one."""
+        self._populate = populate or {}
         self.plan = plan
         self.owner = owner
         self._stack = ExitStack()
@@ -130,6 +132,11 @@ class Rings:
         """Before a receiver is started (the supervisor)."""
         store(self._run_words(), _INCARNATION_OF_RECEIVER, self.receiver_incarnation + 1)
 
+    def keep_names(self) -> None:
+        """Put back public names that a stranger's exit took away (the supervisor, now and then)."""
+        for segment in self._segments.values():
+            segment.keep_name()
+
     def ring_all_bells(self) -> None:
         """After a death: whoever the dead one would have woken looks now, not in a tenth of a second."""
         for bell in (
@@ -158,7 +165,7 @@ class Rings:
 
     def _segment(self, kind: str) -> Segment:
         if kind not in self._segments:
-            segment = Segment.attach(self.plan.run_id, kind)
+            segment = Segment.attach(self.plan.run_id, kind, populate=self._populate.get(kind, ""))
             self._segments[kind] = self._stack.enter_context(segment)
         return self._segments[kind]
 

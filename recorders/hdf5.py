@@ -19,6 +19,7 @@ import numpy as np
 from engine.clocks import measure_utc_offset, monotonic_ns
 from engine.process import Job
 from recorders.hdf5file import DiskError, RunFile
+from recorders.inbox import Inbox
 from recorders.loop import COUNTERS, record
 from recorders.metadata import About
 from recorders.parts import Position, part_path, part_paths, position_before
@@ -31,11 +32,12 @@ __all__ = ["COUNTERS", "Hdf5Recorder", "main"]
 class Hdf5Recorder:
     """A `recorders.loop.Recorder`. A run whose recorder died goes on in a new part."""
 
-    def __init__(self, first: Path, about: About) -> None:
+    def __init__(self, first: Path, about: About, inbox: Inbox | None = None) -> None:
         """`first` is the file of part 1; the part of `about` is set to the one that is made."""
         self._first = first
         self._about = about
         self._last: np.void | None = None
+        self._inbox = inbox
 
     def open(self) -> Callable[[int], Position]:
         part = max(part_paths(self._first), default=0) + 1
@@ -58,9 +60,11 @@ class Hdf5Recorder:
         self._file.frames_lost(losses, ledger)
 
     def flush(self) -> None:
+        self._take_inbox()
         self._file.flush()
 
     def close(self) -> None:
+        self._take_inbox()
         self._file.close()
 
     def abandon(self) -> None:
@@ -82,6 +86,12 @@ class Hdf5Recorder:
         if meta["settings"] != last["settings"]:
             self._event(frame, "settings", {"version": int(meta["settings"])})
 
+    def _take_inbox(self) -> None:
+        """Events of others stand at the frame that was newest when they were read."""
+        frame = -1 if self._last is None else int(self._last["frame"])
+        for event in self._inbox.read() if self._inbox else ():
+            self._file.event(event.t_ns, max(frame, 0), event.kind[:24], event.text)
+
     def _event(self, frame: int, kind: str, details: dict[str, int]) -> None:
         self._file.event(monotonic_ns(), frame, kind, json.dumps(details))
 
@@ -90,7 +100,7 @@ def main(job: Job) -> int:
     """Record the run's results until the ring says that it has ended; the exit status."""
     folder = RunFolder(job.run_folder)
     about = About(job.experiment, job.run_id, folder.name, utc_offset_ns=measure_utc_offset().offset_ns)
-    recorder = Hdf5Recorder(folder.hdf5, about)
+    recorder = Hdf5Recorder(folder.hdf5, about, Inbox(job.run_folder))
     try:
         record(job, recorder)
     except DiskError as error:

@@ -18,7 +18,7 @@ import numpy as np
 
 from recorders.hdf5file import append, write_index
 from recorders.parts import Part, opened, part_paths, read_parts, read_rows
-from recorders.tables import LOST, NO_CODE, RANGES, TABLES, Table, account, unwritten
+from recorders.tables import LOST, NO_CODE, RANGES, TABLES, Table, account, once, unwritten
 
 ROOM = 1.05
 """Free disk space that is wanted, in sizes of the joined file."""
@@ -108,6 +108,9 @@ def _write(path: Path, parts: list[Part], last: int) -> None:
                         if next_start is not None:
                             kept &= block["frame"] < next_start
                         append(out[name], block[kept])
+        events = once(out["events"][...])
+        out["events"].resize((len(events),))
+        out["events"][...] = events
         append(out["accounting/lost"], lost_ranges(parts))
         out["accounting/steps"][...] = accounting(frames)
         _write_metrics(out, parts, frames)

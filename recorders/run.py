@@ -20,7 +20,7 @@ from engine.rows import ROW
 from recorders.join import accounting, joined_frames, lost_ranges
 from recorders.metadata import read_group
 from recorders.parts import Part, RunError, opened, part_paths, read_parts, read_rows
-from recorders.tables import EVENTS, EXTRA, FRAMES, Table, joined_text
+from recorders.tables import EVENTS, EXTRA, FRAMES, Table, joined_text, once
 
 GROUPS = ("acquisition_params", "tracking_config", "system_info", "processing_metrics")
 
@@ -77,7 +77,7 @@ class Run:
     @cached_property
     def events(self) -> pd.DataFrame:
         """What happened, when (our clock), at which frame; `json` is the text of the details."""
-        entries = joined_text(np.concatenate([np.zeros(0, EVENTS), *self._cut("events")]))
+        entries = joined_text(once(np.concatenate([np.zeros(0, EVENTS), *self._cut("events")])))
         columns = ["t_ns", "frame", "kind", "json"]
         return pd.DataFrame(
             [[int(row["t_ns"]), int(row["frame"]), bytes(row["kind"]).decode(), text] for row, text in entries],
@@ -93,12 +93,14 @@ class Run:
     @cached_property
     def accounting(self) -> pd.DataFrame:
         """One row a step: in, out, lost, in_flight, counted from the table of frames."""
-        return _as_frame(accounting(self.frames_array)).set_index("step")
+        finished = self._finished("accounting/steps")
+        return _as_frame(accounting(self.frames_array) if finished is None else finished).set_index("step")
 
     @cached_property
     def lost(self) -> pd.DataFrame:
         """Every loss as a range of frame numbers, with step and cause."""
-        return _as_frame(lost_ranges(self._parts))
+        finished = self._finished("accounting/lost")
+        return _as_frame(lost_ranges(self._parts) if finished is None else finished[finished["first"] >= 0])
 
     @cached_property
     def settings(self) -> Experiment:
@@ -135,6 +137,17 @@ class Run:
     @property
     def _any(self) -> Path:
         return next(iter(part_paths(self.path).values()))
+
+    def _finished(self, name: str) -> Table | None:
+        """A table of a run that ended in one file: what the recorder counted, without reading all frames again."""
+        paths = part_paths(self.path)
+        if len(paths) != 1:
+            return None
+        with opened(self._any) as file:
+            if not int(file["metadata/processing_metrics"].attrs["complete"]):
+                return None
+            table: Table = file[name][...]
+            return table
 
     def _cut(self, name: str) -> Iterator[Table]:
         """A table of each part, without what a later part did again."""

@@ -214,6 +214,14 @@ def text_rows(dtype: np.dtype[Any], text: str, **columns: Any) -> Table:
     return out
 
 
+def once(events: Table) -> Table:
+    """`/events` rows without those that a recorder read from the inbox after its predecessor had written them."""
+    keys = events[["t_ns", "kind", "part"]]
+    _, first = np.unique(keys, return_index=True)
+    kept: Table = events[np.sort(first)]
+    return kept
+
+
 def joined_text(rows: Table) -> list[tuple[np.void, str]]:
     """The first row and the whole text of each entry of `/events` or `/extra`."""
     out: list[tuple[np.void, str]] = []

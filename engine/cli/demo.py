@@ -35,7 +35,7 @@ def command(
     from bridge.simulator import Scene, Simulator
     from engine.cli.truth import compare, draw
     from engine.experiment import Experiment
-    from engine.supervisor.run import run
+    from engine.supervisor import run
 
     scene: dict[str, Any] = {"width": size, "height": size, "beads": beads, "fps": fps, "seed": 1}
     source = "simulated?" + urlencode(scene | {"frames": round(seconds * fps)})

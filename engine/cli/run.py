@@ -53,7 +53,7 @@ def command(
         return _detached(experiment, source, options, duration, as_json)
     import msgspec
 
-    from engine.supervisor.run import run
+    from engine.supervisor import run
 
     summary = run(experiment, source=source, source_options=options, duration_s=duration, say=output.talk)
     if as_json:

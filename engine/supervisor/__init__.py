@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine.supervisor.background import StartedRun as StartedRun
     from engine.supervisor.background import start as start
-    from engine.supervisor.run import run as run
     from engine.supervisor.summary import RunSummary as RunSummary
+    from engine.supervisor.whole_run import run as run
 
 __all__ = ["RunSummary", "StartedRun", "run", "start"]
 
-_HOMES = {"run": "run", "start": "background", "StartedRun": "background", "RunSummary": "summary"}
+_HOMES = {"run": "whole_run", "start": "background", "StartedRun": "background", "RunSummary": "summary"}
 
 
 def __getattr__(name: str) -> Any:

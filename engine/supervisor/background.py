@@ -151,7 +151,7 @@ def _stopped_with_standard_input() -> Iterator[None]:
 
 def main() -> int:
     """The background process itself."""
-    from engine.supervisor.run import run
+    from engine.supervisor.whole_run import run
 
     request = json.loads(sys.stdin.readline())
     said: list[str] = []

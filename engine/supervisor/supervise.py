@@ -21,6 +21,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from engine.clocks import monotonic_ns
 from engine.plan import Plan
 from engine.process import Log
 from engine.rings import Rings
@@ -34,6 +35,7 @@ RECEIVER_LIMIT_S = 10.0
 DRAIN_IDLE_LIMIT_S = 15.0
 """Draining goes on as long as anything moves; after so long without it is given up."""
 REST_LIMIT_S = 3.0
+NAMES_EVERY_S = 1.0
 UNFIT = (2, 3)
 """Exit statuses of a child that no restart mends: settings, or the machine (port in use, disk, missing extra)."""
 
@@ -73,6 +75,7 @@ class Supervisor:
         self._stop_requests = 0
         self._phase_since = time.monotonic()
         self._progress: tuple[Any, ...] = ()
+        self._names_due = 0.0
         self._selector = selectors.DefaultSelector()
 
     # ---- what happened, for people and for the file
@@ -81,7 +84,8 @@ class Supervisor:
         """Write into the log and into the run's events, which the recorder puts into the file."""
         self._log("info" if kind == "phase" else "warning", message, event=kind, **facts)
         if kind != "phase":
-            Log(Path(self.plan.run_folder) / "events.jsonl", "supervisor")("info", message, event=kind, **facts)
+            note = Log(Path(self.plan.run_folder) / "events.jsonl", "supervisor")
+            note("info", message, event=kind, t_ns=monotonic_ns(), **facts)
 
     # ---- the loop
 
@@ -100,6 +104,9 @@ class Supervisor:
                             child.forgive(now)
                     last = now
                     self._watch(now)
+                    if now >= self._names_due:
+                        self._names_due = now + NAMES_EVERY_S
+                        self.rings.keep_names()
                     self._start_due(now)
                     self._advance(now)
                     self._on_tick(self)

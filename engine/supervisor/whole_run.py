@@ -196,12 +196,11 @@ def _finish_recording(plan: Plan, log: Log) -> tuple[int, list[LostRange]]:
         if joined.message:
             log("info", joined.message)
         recording = Run.open(first)
-        frames = recording.frames_array
+        recorded = int(recording.accounting["out"][Step.RECORDER.name.lower()])
         lost = recording.lost
     except RunError as error:
         log("error", str(error))
         return 0, []
-    recorded = int((frames["state"] == b"tracked").sum())
     own = lost[lost["step"] == Step.RECORDER.name.lower()]
     columns = (own[name].tolist() for name in ("first", "last", "step", "cause"))
     return recorded, [LostRange(*row) for row in zip(*columns)]
