@@ -44,7 +44,7 @@ class Child:
         self._pidfd = -1
         self._deaths: deque[float] = deque()
         self._lines: deque[str] = deque(maxlen=_LINES_KEPT)
-        self._beats = -1
+        self._seen = (-1, ProcessState.ABSENT)
         self._moved_at = 0.0
 
     @property
@@ -92,7 +92,7 @@ class Child:
         self._pidfd = os.pidfd_open(self._popen.pid)
         self._lines.clear()
         self.due_at = None
-        self._beats, self._moved_at = -1, time.monotonic()
+        self._seen, self._moved_at = (-1, ProcessState.ABSENT), time.monotonic()
         if self.process.cores:
             with contextlib.suppress(OSError):
                 os.sched_setaffinity(self._popen.pid, self.process.cores)
@@ -122,10 +122,10 @@ class Child:
 
     def stalled(self, now: float) -> bool:
         """Whether it has not got on for longer than its limit."""
-        beats = self.block.beats
-        if beats != self._beats:
-            self._beats, self._moved_at = beats, now
-        limit = STARTING_LIMIT_S if self.block.state in (ProcessState.ABSENT, ProcessState.STARTING) else None
+        seen = (self.block.beats, self.block.state)
+        if seen != self._seen:  # a new state too: what took long to load is not late when it has just been loaded
+            self._seen, self._moved_at = seen, now
+        limit = STARTING_LIMIT_S if seen[1] in (ProcessState.ABSENT, ProcessState.STARTING) else None
         return now - self._moved_at > (limit or self.process.stall_s)
 
     def forgive(self, now: float) -> None:
