@@ -6,7 +6,6 @@ supervisor is dead. Then the process is asked to stop, and leaves by force if it
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import importlib
 import os
@@ -52,8 +51,10 @@ def main() -> int:
     life_line = LifeLine()
     job = Job(Plan.read(Path(path)), name, life_line.is_cut)
     if job.process.nice:
-        with contextlib.suppress(OSError):
+        try:
             os.nice(job.process.nice)
+        except OSError:
+            job.log("info", f"{name} runs at normal priority: {job.process.nice} is not allowed to this user")
     with job.rings:
         try:
             return _run(job, target)

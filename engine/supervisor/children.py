@@ -18,10 +18,12 @@ from pathlib import Path
 from engine.plan import ProcessPlan
 from engine.shm.status import Command, ProcessState, StatusBlock
 
-STARTING_LIMIT_S = 180.0
-"""A process may import and compile for so long before it counts as stalled."""
+STARTING_LIMIT_S = 60.0
+"""A process may import, load its kernels and map its memory for so long before it counts as stalled."""
 DEATHS_ALLOWED, DEATHS_WINDOW_S = 8, 30.0
 """More deaths than this in so long: it stays dead."""
+DEATHS_ALLOWED_UNUSED = 2
+"""The same for a process that never came as far as being ready."""
 _BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0)
 _LINES_KEPT = 30
 
@@ -46,6 +48,7 @@ class Child:
         self._lines: deque[str] = deque(maxlen=_LINES_KEPT)
         self._seen = (-1, ProcessState.ABSENT)
         self._moved_at = 0.0
+        self._was_usable = False
 
     @property
     def name(self) -> str:
@@ -122,6 +125,7 @@ class Child:
 
     def stalled(self, now: float) -> bool:
         """Whether it has not got on for longer than its limit."""
+        self._was_usable = self._was_usable or self.usable
         seen = (self.block.beats, self.block.state)
         if seen != self._seen:  # a new state too: what took long to load is not late when it has just been loaded
             self._seen, self._moved_at = seen, now
@@ -155,7 +159,7 @@ class Child:
         self._deaths.append(now)
         while self._deaths and now - self._deaths[0] > DEATHS_WINDOW_S:
             self._deaths.popleft()
-        if len(self._deaths) > DEATHS_ALLOWED:
+        if len(self._deaths) > (DEATHS_ALLOWED if self._was_usable else DEATHS_ALLOWED_UNUSED):
             self.given_up = True
         else:
             self.restarts += 1

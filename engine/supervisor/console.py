@@ -21,13 +21,13 @@ class StatusLine:
         self._out = out or sys.stderr
         self._terminal = self._out.isatty()
         self._every_s = TERMINAL_EVERY_S if self._terminal else FILE_EVERY_S
-        self._quiet = quiet
+        self.quiet = quiet
         self._due = 0.0
         self._phase: Phase | None = None
         self._before = (0.0, 0)
 
     def __call__(self, supervisor: Supervisor) -> None:
-        if self._quiet:
+        if self.quiet:
             return
         now = time.monotonic()
         if supervisor.phase is not self._phase:
@@ -41,7 +41,7 @@ class StatusLine:
 
     def end(self) -> None:
         """Leave the line as it stands."""
-        if self._terminal and not self._quiet:
+        if self._terminal and not self.quiet:
             self._out.write("\n")
             self._out.flush()
 

@@ -73,6 +73,14 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
     ledger_overrun: bool
 
 
+class Recording(msgspec.Struct, frozen=True):
+    """What the HDF5 file of the run says."""
+
+    frames: int  # with their rows
+    missed: list[LostRange]  # what the recorder itself did not get
+    lost_at: dict[str, int]  # frames lost at each step
+
+
 def read_truth(rings: Rings, tally: dict[str, int], first_received_ns: int) -> Truth:
     """Read the rings before they are taken down."""
     closing = tally["closed"]
@@ -99,21 +107,20 @@ def read_truth(rings: Rings, tally: dict[str, int], first_received_ns: int) -> T
 
 def summarise(
     truth: Truth,
-    recorded: int,
-    recorder_losses: list[LostRange],
+    recording: Recording | None,
     children: Iterable[Child],
     *,
     run_folder: str,
     run_id: str,
     status: int,
     reason: str,
-    recording: bool,
 ) -> RunSummary:
-    """Put the account together. `recorded`: frames in the HDF5 file; `recorder_losses`: what it missed, by number."""
+    """Put the account together from the rings and from the file (None: nothing was recorded)."""
     tally = truth.tally
-    lost = sorted(truth.losses + recorder_losses, key=lambda loss: (loss.first, loss.last))
+    missed = recording.missed if recording else []
+    lost = sorted(truth.losses + missed, key=lambda loss: (loss.first, loss.last))
     seconds = (truth.last_published_ns - truth.first_received_ns) / 1e9
-    accounting = _account(truth, recorded, recorder_losses, recording)
+    accounting = _account(truth, recording)
     return RunSummary(
         run_folder=run_folder,
         run_id=run_id,
@@ -121,7 +128,7 @@ def summarise(
         reason=reason,
         frames_received=truth.received,
         frames_tracked=tally["tracked"],
-        frames_recorded=recorded,
+        frames_recorded=recording.frames if recording else 0,
         frames_lost=sum(step.lost for step in accounting),
         fps=round(truth.published / seconds, 3) if seconds > 0 and truth.published > 1 else 0.0,
         latency_ms=truth.latency_ms,
@@ -159,21 +166,22 @@ def _ledger(rings: Rings) -> tuple[list[LostRange], bool]:
             first = max(first + 1, count - 60_000)
 
 
-def _account(truth: Truth, recorded: int, recorder_losses: list[LostRange], recording: bool) -> list[StepAccount]:
+def _account(truth: Truth, recording: Recording | None) -> list[StepAccount]:
     def lost_at(step: Step) -> int:
-        return sum(r.last - r.first + 1 for r in truth.losses if r.step == step.name.lower())
+        name = step.name.lower()
+        listed = sum(loss.last - loss.first + 1 for loss in truth.losses if loss.step == name)
+        # When the ledger came round its oldest records are in the file alone.
+        return max(listed, recording.lost_at.get(name, 0)) if truth.ledger_overrun and recording else listed
 
-    steps, failed = [], truth.tally["failed"]
-    arrived = truth.received + sum(lost_at(step) for step in (Step.CAMERA, Step.SENDER, Step.RECEIVER))
-    for step in (Step.CAMERA, Step.SENDER, Step.RECEIVER):
-        lost = lost_at(step)
+    before_tracking = {step: lost_at(step) for step in (Step.CAMERA, Step.SENDER, Step.RECEIVER)}
+    steps, arrived = [], truth.received + sum(before_tracking.values())
+    for step, lost in before_tracking.items():
         steps.append(StepAccount(step.name.lower(), arrived, arrived - lost, lost, 0))
         arrived -= lost
-    published = truth.tally["tracked"] + failed
-    steps.append(StepAccount("tracker", arrived, truth.tally["tracked"], failed, arrived - published))
-    steps.append(StepAccount("linker", truth.tally["tracked"], truth.tally["tracked"], 0, 0))
+    tracked, failed = truth.tally["tracked"], truth.tally["failed"]
+    steps.append(StepAccount("tracker", arrived, tracked, failed, arrived - tracked - failed))
+    steps.append(StepAccount("linker", tracked, tracked, 0, 0))
     if recording:
-        missed = sum(loss.last - loss.first + 1 for loss in recorder_losses)
-        tracked = truth.tally["tracked"]
-        steps.append(StepAccount("recorder", tracked, recorded, missed, tracked - recorded - missed))
+        missed = sum(loss.last - loss.first + 1 for loss in recording.missed)
+        steps.append(StepAccount("recorder", tracked, recording.frames, missed, tracked - recording.frames - missed))
     return steps

@@ -87,6 +87,16 @@ class Supervisor:
             note = Log(Path(self.plan.run_folder) / "events.jsonl", "supervisor")
             note("info", message, event=kind, t_ns=monotonic_ns(), **facts)
 
+    @property
+    def could_not_start(self) -> bool:
+        """A vital part never came as far as being ready, and neither settings nor machine were to blame."""
+        return bool(self.fault) and not self.unfit and not self.running_since_ns and not self.forced
+
+    @property
+    def unfit(self) -> bool:
+        """Settings or machine do not allow this run: it was refused before it began."""
+        return self.fault_status in UNFIT and not self.running_since_ns
+
     # ---- the loop
 
     def run(self) -> None:
@@ -201,6 +211,8 @@ class Supervisor:
                 self.rings.raise_receiver_incarnation()
             self._promote(child.process.kind)
             child.start()
+            if child.restarts:
+                self.event("restarted", f"{child.name} started again", pid=child.pid)
             if child.process.kind == "receiver" and self.phase is Phase.STOPPING_RECEIVER:
                 child.command_stop()  # it died before the closing place: the next one has it to write
             self._selector.register(child.pidfd, selectors.EVENT_READ, (child, "pidfd"))

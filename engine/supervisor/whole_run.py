@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import msgspec
 
 from engine import runs
 from engine.clocks import measure_utc_offset
-from engine.errors import InternalError, MachineError, SettingsError
+from engine.errors import MachineError, SettingsError
 from engine.experiment import Experiment
 from engine.plan import Plan
 from engine.process import Log
@@ -27,7 +28,7 @@ from engine.supervisor import kernels
 from engine.supervisor.children import Child
 from engine.supervisor.console import StatusLine
 from engine.supervisor.planning import make_plan
-from engine.supervisor.summary import LostRange, RunSummary, read_truth, summarise
+from engine.supervisor.summary import LostRange, Recording, RunSummary, Truth, read_truth, summarise
 from engine.supervisor.supervise import Phase, Supervisor
 
 FORCED = 130
@@ -43,12 +44,12 @@ class _Onlooker:
 
     def __init__(self, line: StatusLine, on_ready: Callable[[Plan], None]) -> None:
         self.first_received_ns = 0
-        self._line = line
+        self.line = line
         self._on_ready = on_ready
         self._ready = False
 
     def __call__(self, supervisor: Supervisor) -> None:
-        self._line(supervisor)
+        self.line(supervisor)
         if not self._ready and supervisor.phase is Phase.RUNNING:
             self._ready = True
             self._on_ready(supervisor.plan)
@@ -83,35 +84,33 @@ def run(
     if not kernels.are_compiled(experiment):
         say("compiling the kernels for this processor (once, about half a minute) …")
         kernels.compile_for(experiment)
-    with ExitStack() as stack:
-        folder = _allot(experiment)
-        plan = make_plan(experiment, folder, source, source_options)
-        path = stack.enter_context(runs.registered(plan))
-        rings = stack.enter_context(_rings(plan))
+    duration_s = duration_s or experiment.experiment.duration_s
+    with _folder_of_a_run_that_ran(experiment) as folder:
         log = Log(folder / "log.jsonl", "supervisor")
-        log("info", "run started", run_id=plan.run_id, shared_bytes=rings.bytes)
-        if not quiet:
-            say(f"run {folder}  ({rings.bytes / 2**20:.0f} MiB of shared memory)")
-        environment = kernels.child_environment()
-        children = [Child(process, rings.block(process.name), path, environment) for process in plan.processes]
-        line = StatusLine(quiet=quiet)
-        onlooker = _Onlooker(line, on_ready)
-        supervisor = Supervisor(plan, rings, children, onlooker, duration_s or experiment.experiment.duration_s)
-        supervisor.run()
-        line.end()
-        truth = read_truth(rings, supervisor.tally(), onlooker.first_received_ns)
-    recorded, missed = _finish_recording(plan, log)
+        for last_try in (False, True):
+            plan = make_plan(experiment, folder, source, source_options)
+            _write_run_json(plan, None)
+            supervisor, truth = _supervise(plan, log, _Onlooker(StatusLine(quiet=quiet), on_ready), say, duration_s)
+            if last_try or not supervisor.could_not_start:
+                break
+            # Nothing is wrong that a user could mend; what is left is a cache that was cut short or made elsewhere.
+            log("warning", f"{supervisor.fault}; the kernels are compiled anew")
+            kernels.forget()
+            kernels.compile_for(experiment)
+        if supervisor.unfit:
+            raise (SettingsError if supervisor.fault_status == SettingsError.exit_status else MachineError)(
+                supervisor.fault
+            )
+    recording = _finish_recording(plan, log)
     status, reason = _verdict(supervisor)
     summary = summarise(
         truth,
-        recorded,
-        missed,
-        children,
+        recording,
+        supervisor.children,
         run_folder=str(folder),
         run_id=plan.run_id,
         status=status,
         reason=reason,
-        recording=experiment.record.hdf5,
     )
     if status == 0 and summary.frames_lost > experiment.experiment.max_lost:
         summary = msgspec.structs.replace(
@@ -120,9 +119,27 @@ def run(
             reason=f"{summary.frames_lost} frames were lost, {experiment.experiment.max_lost} are allowed "
             "(experiment.max_lost)",
         )
-    _write_run_json(plan, summary, rings_bytes=rings.bytes)
+    _write_run_json(plan, summary)
     log("info", "run ended", status=summary.status, frames_lost=summary.frames_lost)
     return summary
+
+
+def _supervise(
+    plan: Plan, log: Log, onlooker: _Onlooker, say: Callable[[str], None], duration_s: float
+) -> tuple[Supervisor, Truth]:
+    """Shared memory up, processes up, until the end; what the rings said before they were taken down."""
+    with ExitStack() as stack:
+        path = stack.enter_context(runs.registered(plan))
+        rings = stack.enter_context(_rings(plan))
+        log("info", "run started", run_id=plan.run_id, shared_bytes=rings.bytes)
+        if not onlooker.line.quiet:
+            say(f"run {plan.run_folder}  ({rings.bytes / 2**20:.0f} MiB of shared memory)")
+        environment = kernels.child_environment()
+        children = [Child(process, rings.block(process.name), path, environment) for process in plan.processes]
+        supervisor = Supervisor(plan, rings, children, onlooker, duration_s)
+        supervisor.run()
+        onlooker.line.end()
+        return supervisor, read_truth(rings, supervisor.tally(), onlooker.first_received_ns)
 
 
 def clean_up() -> list[str]:
@@ -157,10 +174,19 @@ def _refuse_conflict(experiment: Experiment) -> None:
             )
 
 
-def _allot(experiment: Experiment) -> Path:
+@contextmanager
+def _folder_of_a_run_that_ran(experiment: Experiment) -> Iterator[Path]:
+    """A new run folder; it goes again if the run was refused before it began."""
     from recorders.runfolder import allot
 
-    return allot(Path(experiment.experiment.data).absolute(), experiment).path
+    folder = allot(Path(experiment.experiment.data).absolute(), experiment).path
+    try:
+        yield folder
+    except (MachineError, SettingsError):
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            folder.parent.rmdir()  # the day, if this was its only run
+        raise
 
 
 def _rings(plan: Plan) -> Rings:
@@ -179,10 +205,10 @@ def _verdict(supervisor: Supervisor) -> tuple[int, str]:
     return (4, f"{', '.join(dead)} stayed dead") if dead else (0, "")
 
 
-def _finish_recording(plan: Plan, log: Log) -> tuple[int, list[LostRange]]:
-    """Join the parts, and count what is in the file: frames recorded, and what the recorder missed."""
+def _finish_recording(plan: Plan, log: Log) -> Recording | None:
+    """Join the parts, and count what is in the file; None if nothing was to be recorded."""
     if not plan.experiment.record.hdf5:
-        return 0, []
+        return None
     from engine.accounting import Step
     from recorders.join import join
     from recorders.parts import RunError
@@ -195,15 +221,16 @@ def _finish_recording(plan: Plan, log: Log) -> tuple[int, list[LostRange]]:
         joined = join(first)
         if joined.message:
             log("info", joined.message)
-        recording = Run.open(first)
-        recorded = int(recording.accounting["out"][Step.RECORDER.name.lower()])
-        lost = recording.lost
+        opened = Run.open(first)
+        account, lost = opened.accounting, opened.lost
     except RunError as error:
         log("error", str(error))
-        return 0, []
-    own = lost[lost["step"] == Step.RECORDER.name.lower()]
+        return Recording(0, [], {})
+    recorder = Step.RECORDER.name.lower()
+    own = lost[lost["step"] == recorder]
     columns = (own[name].tolist() for name in ("first", "last", "step", "cause"))
-    return recorded, [LostRange(*row) for row in zip(*columns)]
+    lost_at = {str(step): int(count) for step, count in account["lost"].items()}
+    return Recording(int(account["out"][recorder]), [LostRange(*row) for row in zip(*columns)], lost_at)
 
 
 def _clear_marks(folder: Path) -> None:
@@ -217,7 +244,8 @@ def _clear_marks(folder: Path) -> None:
             Log(folder / "log.jsonl", "supervisor")("warning", f"{path.name}: {error}")
 
 
-def _write_run_json(plan: Plan, summary: RunSummary, rings_bytes: int) -> None:
+def _write_run_json(plan: Plan, summary: RunSummary | None) -> None:
+    """What programs want to know of the run; without a summary while it goes on, or if it never ended in order."""
     from recorders.runfolder import RunFolder
 
     offset = measure_utc_offset()
@@ -227,7 +255,6 @@ def _write_run_json(plan: Plan, summary: RunSummary, rings_bytes: int) -> None:
         "started_mono_ns": plan.started_mono_ns,
         "utc_offset_ns": offset.offset_ns,
         "utc_offset_error_ns": offset.error_ns,
-        "shared_bytes": rings_bytes,
         "geometry": msgspec.to_builtins(plan.geometry),
         "host": {
             "name": platform.node(),
@@ -238,12 +265,3 @@ def _write_run_json(plan: Plan, summary: RunSummary, rings_bytes: int) -> None:
         "versions": {name: version(name) for name in ("ringtrack", "numpy", "numba", "pyzmq", "h5py")},
     }
     RunFolder(Path(plan.run_folder)).write_json(content)
-
-
-def refuse_bad_request(request: dict[str, Any]) -> None:
-    """A request of `engine.supervisor.background` that is not one of this version."""
-    if request.get("version") != 1:
-        raise SettingsError(f"background run: version {request.get('version')}, this program reads 1")
-
-
-__all__ = ["InternalError", "clean_up", "run"]

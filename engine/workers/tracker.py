@@ -62,7 +62,6 @@ class Tracker:
 
     def _work(self, unit: Unit) -> Steps[None]:
         """Step 3 of a unit; for the last one, steps 2 and 3 of its result."""
-        yield "unit.3"
         rings, place = self._rings, unit.place
         frame = rings.frames.record(place)
         no_pixels = frame["kind"][0] == Kind.CLOSING
