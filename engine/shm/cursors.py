@@ -89,31 +89,21 @@ class CursorTable:
         return bool(_all_passed(self._words, place))
 
 
-class LosslessReader:
-    """Every place in order. The ring waits for it: call `done` when what it read is safe.
+class FollowingReader:
+    """Every place in order from the one after the newest on (or from `start`), told how many it lost."""
 
-    A process that starts again goes on after the last `done`. `released` is the bell of who waits for room, the
-    ring's own if None.
-    """
-
-    def __init__(self, ring: Ring, reader: int, released: Bell | None = None) -> None:
+    def __init__(self, ring: Ring, start: int | None = None) -> None:
         self._ring = ring
-        self._released = released or ring.released
-        self._base = _base(reader)
-        self._next = load(ring.words, self._base + _CURSOR) + 1
+        self._next = ring.newest + 1 if start is None else start
         self.lost = 0
 
     def next(self, timeout_s: float, between: Callable[[], None] | None = None) -> int | Gap | None:
         """The next place; a `Gap` if the ring went on without this reader; None after `timeout_s`."""
-        words, ring = self._ring.words, self._ring
+        ring = self._ring
         found = wait_for(ring.published, lambda: _reached(ring, self._next), timeout_s, between)
         if found is None:
             return None
-        let_go = load(words, self._base + _LET_GO)
-        caught_up = found - load(words, self._base + _CURSOR) < ring.slots // 2
-        if caught_up and let_go != load(words, self._base + _JOINED):
-            # The writer waits for it again. By what is safe, not by what was read: the writer looks at the cursor.
-            store(words, self._base + _JOINED, let_go)
+        self._reached(found)
         gap = _gap(ring, self._next, found)
         if gap is None:
             self._next += 1
@@ -126,6 +116,22 @@ class LosslessReader:
         """Say that `view` of this place raised `OverrunError`: it is lost, and the next place follows."""
         self.lost += 1
         return Gap(place, place)
+
+    def _reached(self, newest: int) -> None:
+        """There is something to read."""
+
+
+class LosslessReader(FollowingReader):
+    """Every place in order. The ring waits for it: call `done` when what it read is safe.
+
+    A process that starts again goes on after the last `done`. `released` is the bell of who waits for room, the
+    ring's own if None.
+    """
+
+    def __init__(self, ring: Ring, reader: int, released: Bell | None = None) -> None:
+        self._released = released or ring.released
+        self._base = _base(reader)
+        super().__init__(ring, load(ring.words, self._base + _CURSOR) + 1)
 
     def done(self, place: int) -> None:
         """Everything up to and including this place is safe; its slot may be reused."""
@@ -138,33 +144,13 @@ class LosslessReader:
             yield "read.6"
             self._released.ring()
 
-
-class FollowingReader:
-    """Every place in order from the one after the newest on (or from `start`), told how many it lost."""
-
-    def __init__(self, ring: Ring, start: int | None = None) -> None:
-        self._ring = ring
-        self._next = ring.newest + 1 if start is None else start
-        self.lost = 0
-
-    def next(self, timeout_s: float, between: Callable[[], None] | None = None) -> int | Gap | None:
-        """The next place; a `Gap` if it was overrun; None after `timeout_s`."""
-        ring = self._ring
-        found = wait_for(ring.published, lambda: _reached(ring, self._next), timeout_s, between)
-        if found is None:
-            return None
-        gap = _gap(ring, self._next, found)
-        if gap is None:
-            self._next += 1
-            return self._next - 1
-        self._next = gap.last + 1
-        self.lost += gap.count
-        return gap
-
-    def overrun(self, place: int) -> Gap:
-        """Say that `view` of this place raised `OverrunError`: it is lost, and the next place follows."""
-        self.lost += 1
-        return Gap(place, place)
+    def _reached(self, newest: int) -> None:
+        words = self._ring.words
+        let_go = load(words, self._base + _LET_GO)
+        caught_up = newest - load(words, self._base + _CURSOR) < self._ring.slots // 2
+        if caught_up and let_go != load(words, self._base + _JOINED):
+            # The writer waits for it again. By what is safe, not by what was read: the writer looks at the cursor.
+            store(words, self._base + _JOINED, let_go)
 
 
 class LiveReader:
