@@ -70,7 +70,7 @@ def locate(
         max_iterations = 1
     parameters = _parameters(
         image, diameter, separation, noise_size, smoothing_size, threshold, invert, percentile, preprocess,
-        max_iterations,
+        max_iterations, minmass,
     )  # fmt: skip
     if not parameters.isotropic and maxsize is not None:
         raise ValueError("Filtering by size is not available for anisotropic features.")
@@ -83,7 +83,7 @@ def locate(
         _warn_of_nothing(*detector.brightest(scratch))
         return pd.DataFrame(columns=_columns(parameters, characterize))
     features = _table(found, parameters, characterize)
-    condition = features["mass"] > (0 if minmass is None else minmass)
+    condition = features["mass"] > parameters.minmass
     if maxsize is not None:
         condition &= _sizes(found) < maxsize
     features = features.loc[condition].copy()
@@ -134,6 +134,7 @@ def _parameters(
     percentile: float,
     preprocess: bool,
     max_iterations: int,
+    minmass: float | None,
 ) -> LocateParameters:
     height, width = _pair(diameter)
     diameter_yx = (int(height), int(width))
@@ -154,6 +155,7 @@ def _parameters(
         invert=invert,
         preprocess=preprocess,
         max_iterations=int(max_iterations),
+        minmass=0.0 if minmass is None else float(minmass),
     )
 
 

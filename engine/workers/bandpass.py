@@ -1,13 +1,14 @@
 """Band-pass of integer frames: Gaussian low pass minus box mean, bit for bit that of `trackpy.bandpass`.
 
-For every row of a block: the *box mean* is a mean over rows then over columns, each rounded down to an integer, the
-frame's edge pixels repeated outside; the *low pass* is a Gaussian over rows then over columns, zero outside, added up
-from the outermost tap inwards (scipy's order: another one rounds differently). The *levels* are `floor(scale * value)`,
-where the scale makes the frame's largest value the largest of its type.
+The *box mean* of a pixel is a mean over rows then over columns, each rounded down to an integer, the frame's edge
+pixels repeated outside. The *low pass* is a Gaussian over rows then over columns, zero outside, added up from the
+outermost tap inwards (scipy's order: another one rounds differently). The *levels* are `floor(scale * value)`, where
+the scale makes the frame's largest value the largest of its type.
 
-Written for vector units: whole rows at a time in buffers that stay in the cache, nothing carried from pixel to pixel,
-no float image in memory. Window sums come from sums of 1, 2, 4, 8, ... neighbours. The type of the work space and of
-the taps decides the precision: float64 is trackpy's.
+A block is swept in strips of columns that stay in the cache. Pixels are staged into a ring of padded rows; of every
+few rows the Gaussian over rows is made first, column by column, each pixel loaded once; then, row by row, the box mean
+(sums of columns slide along; window sums come from sums of 1, 2, 4, 8, ... neighbours) and the rest. No float image is
+written to memory. The type of the taps decides the precision: float64 is trackpy's.
 """
 
 from __future__ import annotations
@@ -19,303 +20,309 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.workers.compiled import kernel
+from engine.workers.compiled import inlined, kernel
+from engine.workers.lanes import (
+    as_elements_of,
+    as_f32,
+    as_f64,
+    as_i32,
+    larger,
+    load,
+    load_like,
+    select,
+    splat,
+    splat_like,
+    store,
+)
 from engine.workers.layout import aligned_zeros
 from engine.workers.parameters import LocateParameters
 
-_RING = 16  # rows of pixels as floats, at least; a power of two
+STRIP = 512
+_ROWS = 32  # whose Gaussian over rows is made at a time
+_SLACK = 64  # columns behind the end of a row that vectors may touch
 _POWERS = 12  # sums of 1, 2, 4, ... 2048 neighbours
-_SUMS, _MEAN, _EXTRA = _POWERS, _POWERS + 1, _POWERS + 2  # rows of the integer work space behind them
-_INTEGER_ROWS = _POWERS + 3
-_VERTICAL, _LOW, LARGEST = 0, 1, 2  # rows of floats
+_ZERO, _SUMS, _REST, _MEAN = range(_POWERS, _POWERS + 4)  # rows of the integer work space behind them
 
 
 @dataclass(frozen=True)
 class Band:
-    """What a sweep needs beside the pixels: the filter of some parameters, and work space for blocks of some width."""
+    """The filter of some parameters, and work space for blocks of any size. For one thread."""
 
     box: tuple[int, int]
     taps: tuple[NDArray[Any], NDArray[Any]]
     threshold: float
     exact_single: bool  # a box sum divided in float32 and rounded down is exact
+    staged: NDArray[Any]
+    vertical: NDArray[Any]
     integers: NDArray[np.int32]
-    ring: NDArray[Any]
-    floats: NDArray[Any]
+    spare: NDArray[Any]
+    ends: NDArray[Any]  # a vector of 1, a vector of 0
+    largest: NDArray[Any]
+    parts: NDArray[np.int64]
 
     @classmethod
-    def of(cls, parameters: LocateParameters, width: int) -> Self:
+    def of(cls, parameters: LocateParameters) -> Self:
         kind = np.float64
+        lanes = 64 // np.dtype(kind).itemsize
         taps = (parameters.taps[0].astype(kind), parameters.taps[1].astype(kind))
         box_y, box_x = parameters.smoothing_size
         largest = 255 if parameters.dtype == "uint8" else 65535
-        columns = width + max(box_x, 2 * len(taps[1])) + 16
-        ring = _RING
-        while ring < 2 * len(taps[0]) - 1:
+        reach = max(box_y // 2, box_x // 2, len(taps[0]) - 1, len(taps[1]) - 1)
+        columns = STRIP + 2 * reach + 2 * _SLACK
+        ring = 1
+        while ring < _ROWS + 2 * reach + 2:
             ring *= 2
         return cls(
             box=(box_y, box_x),
             taps=taps,
             threshold=max(float(parameters.threshold), 0.0),
             exact_single=2 * largest * max(box_y, box_x) < 2**23,
-            integers=aligned_zeros((_INTEGER_ROWS, columns), np.int32),
-            ring=aligned_zeros((ring, columns), kind),
-            floats=aligned_zeros((3, columns), kind),
+            staged=aligned_zeros((ring + 1, columns), parameters.dtype),
+            vertical=aligned_zeros((_ROWS, columns), kind),
+            integers=aligned_zeros((_MEAN + 1, columns), np.int32),
+            spare=aligned_zeros((1, _SLACK), parameters.level_dtype),
+            ends=np.repeat([[1.0, 0.0]], lanes, axis=1).astype(kind),
+            largest=aligned_zeros((1, lanes), kind),
+            parts=_parts_of(box_x),
         )
 
-
-# --- helpers on rows -----------------------------------------------------------------------------------------------
-# Loops, not slice assignments: those compile ten times longer. At most eight rows a loop that may overlap with what is
-# written: beyond, LLVM gives up vectors.
-
-
-@kernel
-def _fill(row, value):
-    for i in range(row.size):
-        row[i] = value
-
-
-@kernel
-def _add_row(sums, row, flip):
-    for i in range(sums.size):
-        sums[i] += np.int32(row[i] ^ flip)
-
-
-@kernel
-def _slide_rows(sums, entering, leaving, flip):
-    for i in range(sums.size):
-        sums[i] += np.int32(entering[i] ^ flip) - np.int32(leaving[i] ^ flip)
-
-
-@kernel
-def _mean_single(sums, out, inverse):
-    # floor(sum / size): rounding errs by less than half of 1 / size, which is added (Band.exact_single).
-    for i in range(out.size):
-        out[i] = np.int32((np.float32(sums[i]) + np.float32(0.5)) * inverse)
-
-
-@kernel
-def _mean_integer(sums, out, factor):
-    # floor(sum / size) by a multiplication: exact while sum * size < 2**40, as 65535 * 4095**2 is.
-    for i in range(out.size):
-        out[i] = np.int32((np.uint64(np.uint32(sums[i])) * factor) >> np.uint64(40))
-
-
-@kernel
-def _mean(sums, out, size, exact_single):
-    if exact_single:
-        _mean_single(sums, out, np.float32(1.0) / np.float32(size))
-    else:
-        _mean_integer(sums, out, (np.uint64(1) << np.uint64(40)) // np.uint64(size) + np.uint64(1))
-
-
-@kernel
-def _add_shifted(values, ahead, out):
-    for i in range(out.size):
-        out[i] = values[i] + ahead[i]
-
-
-@kernel
-def _add_to(ahead, out):
-    for i in range(out.size):
-        out[i] += ahead[i]
-
-
-@kernel
-def _window_sums(powers, out, length):
-    """Sums of `length` neighbours: out[i] = v[i] + ... + v[i + length - 1], where v is the first row of powers."""
-    count = out.size
-    done, k = 0, 0
-    while True:
-        power = 1 << k
-        if length & power:
-            if done == 0:
-                first = k
-                done = power
-            elif first >= 0:
-                _add_shifted(powers[first], powers[k][done:], out)
-                first = -1
-                done += power
-            else:
-                _add_to(powers[k][done:], out)
-                done += power
-        if done == length:
-            break
-        valid = count + length - 2 * power
-        _add_shifted(powers[k], powers[k][power:], powers[k + 1][:valid])
-        k += 1
-    if first >= 0:
-        for i in range(count):
-            out[i] = powers[first][i]
-
-
-@kernel
-def _box_mean_row(pixels, flip, y, first, x0, x1, box, exact_single, integers):
-    """Box mean of row y, columns x0 to x1, into integers[_MEAN]; the sums of columns slide along from row to row."""
-    height, width = pixels.shape
-    box_y, box_x = box
-    ry, rx = box_y // 2, box_x // 2
-    lo, hi = max(0, x0 - rx), min(width, x1 + rx)
-    sums = integers[_SUMS][: hi - lo]
-    if first:
-        _fill(sums, 0)
-        for dy in range(-ry, ry + 1):
-            _add_row(sums, pixels[min(max(y + dy, 0), height - 1)][lo:hi], flip)
-    else:
-        _slide_rows(sums, pixels[min(y + ry, height - 1)][lo:hi], pixels[max(y - 1 - ry, 0)][lo:hi], flip)
-    padded = integers[0]
-    left = lo - (x0 - rx)
-    right = left + hi - lo
-    _mean(sums, padded[left:right], box_y, exact_single)
-    _fill(padded[:left], padded[left])
-    _fill(padded[right : x1 - x0 + 2 * rx], padded[right - 1])
-    _window_sums(integers, integers[_EXTRA][: x1 - x0], box_x)
-    _mean(integers[_EXTRA], integers[_MEAN][: x1 - x0], box_x, exact_single)
-
-
-@kernel
-def _to_floats(row, out, flip):
-    for i in range(out.size):
-        out[i] = np.int32(row[i] ^ flip)
-
-
-@kernel
-def _load_row(pixels, flip, y, x0, x1, reach, ring):
-    """Row y as floats, columns x0 - reach to x1 + reach, zero outside the frame, into its place in the ring."""
-    height, width = pixels.shape
-    out = ring[y & (ring.shape[0] - 1)]
-    if y < 0 or y >= height:
-        _fill(out[: x1 - x0 + 2 * reach], 0.0)
-        return
-    lo, hi = max(0, x0 - reach), min(width, x1 + reach)
-    left = lo - (x0 - reach)
-    right = left + hi - lo
-    _fill(out[:left], 0.0)
-    _to_floats(pixels[y][lo:hi], out[left:right], flip)
-    _fill(out[right : x1 - x0 + 2 * reach], 0.0)
-
-
-@kernel
-def _tap_centre(centre, out, weight):
-    for i in range(out.size):
-        out[i] = centre[i] * weight
-
-
-@kernel
-def _tap_centre_and_two(centre, weight, before, after, w1, before2, after2, w2, out):
-    for i in range(out.size):
-        value = centre[i] * weight
-        value += (before[i] + after[i]) * w1
-        value += (before2[i] + after2[i]) * w2
-        out[i] = value
-
-
-@kernel
-def _tap_two(before, after, w1, before2, after2, w2, out):
-    for i in range(out.size):
-        value = out[i] + (before[i] + after[i]) * w1
-        value += (before2[i] + after2[i]) * w2
-        out[i] = value
-
-
-@kernel
-def _tap_one(before, after, weight, out):
-    for i in range(out.size):
-        out[i] += (before[i] + after[i]) * weight
-
-
-@kernel
-def _low_pass_rows(ring, y, taps, out):
-    """Gaussian over the rows around y, from the ring."""
-    wrap = ring.shape[0] - 1
-    step = taps.size - 1
-    if step >= 2:
-        _tap_centre_and_two(
-            ring[y & wrap], taps[0],
-            ring[(y - step) & wrap], ring[(y + step) & wrap], taps[step],
-            ring[(y - step + 1) & wrap], ring[(y + step - 1) & wrap], taps[step - 1], out,
+    def run(
+        self, pixels: NDArray[Any], flip: Any, blocks: NDArray[np.int64], scale: float, levels: NDArray[Any]
+    ) -> float:
+        """Sweep blocks of a frame (see `sweep`)."""
+        largest: float = sweep(
+            pixels, flip, blocks, *self.box, *self.taps, self.threshold, scale, self.exact_single, self.parts, levels,
+            self.staged, self.vertical, self.integers, self.spare, self.ends, self.largest,
         )  # fmt: skip
-        step -= 2
-    else:
-        _tap_centre(ring[y & wrap], out, taps[0])
-    while step >= 2:
-        _tap_two(
-            ring[(y - step) & wrap], ring[(y + step) & wrap], taps[step],
-            ring[(y - step + 1) & wrap], ring[(y + step - 1) & wrap], taps[step - 1], out,
-        )  # fmt: skip
-        step -= 2
-    if step == 1:
-        _tap_one(ring[(y - 1) & wrap], ring[(y + 1) & wrap], taps[1], out)
+        return largest
+
+
+# Kernels below work on blocks of rows: passing an array to a function costs two atomic counts of its references, too
+# much for a call a row or a vector. Helpers for a vector take vectors and numbers alone.
 
 
 @kernel
-def _low_pass_columns(padded, taps, out):
-    """Gaussian along a row that is padded by the reach of the taps on either side."""
+def _stage_rows(pixels, flip, y0, y1, x0, count, staged):
+    """Copy rows y0 to y1, columns x0 to x0 + count, into the ring; the frame's edge pixels repeated outside of it."""
+    width = pixels.shape[1]
+    wrap = staged.shape[0] - 2
+    lo, hi = max(x0, 0), min(x0 + count, width)
+    mask = splat(flip, 32)
+    for y in range(y0, y1):
+        slot = y & wrap
+        x = lo
+        while x + 32 <= hi:
+            store(staged, slot, x - x0, load(pixels, y, x, 32) ^ mask)
+            x += 32
+        for i in range(x, hi):
+            staged[slot, i - x0] = pixels[y, i] ^ flip
+        for i in range(x0, lo):
+            staged[slot, i - x0] = pixels[y, lo] ^ flip
+        for i in range(hi, x0 + count):
+            staged[slot, i - x0] = pixels[y, hi - 1] ^ flip
+
+
+@kernel
+def _low_pass_rows(staged, y0, y1, height, offset, count, taps, vertical, lanes):
+    """Gaussian over rows, for rows y0 to y1 of the strip; column j of the result lies at offset + j of the ring.
+
+    The last row of `staged` is all zero and stands for rows outside the frame.
+    """
+    nothing = staged.shape[0] - 1
+    wrap = nothing - 1
     reach = taps.size - 1
-    _tap_centre(padded[reach:], out, taps[0])
-    for step in range(reach, 0, -1):
-        _tap_one(padded[reach - step :], padded[reach + step :], taps[step], out)
+    w0 = splat_like(taps[0], taps)
+    if reach == 4:
+        w1, w2 = splat_like(taps[1], taps), splat_like(taps[2], taps)
+        w3, w4 = splat_like(taps[3], taps), splat_like(taps[4], taps)
+        for j in range(0, count, lanes):
+            at = offset + j
+            a = as_elements_of(as_i32(load_like(staged, y0 - 4 & wrap if y0 >= 4 else nothing, at, taps)), taps)
+            b = as_elements_of(as_i32(load_like(staged, y0 - 3 & wrap if y0 >= 3 else nothing, at, taps)), taps)
+            c = as_elements_of(as_i32(load_like(staged, y0 - 2 & wrap if y0 >= 2 else nothing, at, taps)), taps)
+            d = as_elements_of(as_i32(load_like(staged, y0 - 1 & wrap if y0 >= 1 else nothing, at, taps)), taps)
+            e = as_elements_of(as_i32(load_like(staged, y0 & wrap, at, taps)), taps)
+            f = as_elements_of(as_i32(load_like(staged, y0 + 1 & wrap if y0 + 1 < height else nothing, at, taps)), taps)
+            g = as_elements_of(as_i32(load_like(staged, y0 + 2 & wrap if y0 + 2 < height else nothing, at, taps)), taps)
+            h = as_elements_of(as_i32(load_like(staged, y0 + 3 & wrap if y0 + 3 < height else nothing, at, taps)), taps)
+            for y in range(y0, y1):
+                i = as_elements_of(
+                    as_i32(load_like(staged, y + 4 & wrap if y + 4 < height else nothing, at, taps)), taps
+                )
+                value = e * w0
+                value += (a + i) * w4
+                value += (b + h) * w3
+                value += (c + g) * w2
+                value += (d + f) * w1
+                store(vertical, y - y0, j, value)
+                a, b, c, d, e, f, g, h = b, c, d, e, f, g, h, i
+    else:
+        for j in range(0, count, lanes):
+            at = offset + j
+            for y in range(y0, y1):
+                value = as_elements_of(as_i32(load_like(staged, y & wrap, at, taps)), taps) * w0
+                for step in range(reach, 0, -1):
+                    above = y - step & wrap if y >= step else nothing
+                    below = y + step & wrap if y + step < height else nothing
+                    pair = as_i32(load_like(staged, above, at, taps)) + as_i32(load_like(staged, below, at, taps))
+                    value += as_elements_of(pair, taps) * splat_like(taps[step], taps)
+                store(vertical, y - y0, j, value)
 
 
 @kernel
-def _low_pass_nine(p, w0, w1, w2, w3, w4, out):
-    """The same for the nine taps of a noise size of 1, in one go."""
-    p1, p2, p3, p4, p5, p6, p7, p8 = p[1:], p[2:], p[3:], p[4:], p[5:], p[6:], p[7:], p[8:]
-    for i in range(out.size):
-        value = p4[i] * w0
-        value += (p[i] + p8[i]) * w4
-        value += (p1[i] + p7[i]) * w3
-        value += (p2[i] + p6[i]) * w2
-        value += (p3[i] + p5[i]) * w1
-        out[i] = value
+def _clear_outside(vertical, rows, x, count, width):
+    """Columns outside the frame are 0 for the Gaussian."""
+    for r in range(rows):
+        for j in range(count):
+            if x + j < 0 or x + j >= width:
+                vertical[r, j] = 0.0
 
 
 @kernel
-def _keep_largest(low, mean, threshold, largest):
-    for i in range(largest.size):
-        value = low[i] - mean[i]
-        value = value if value >= threshold else low.dtype.type(0.0)
-        largest[i] = value if value > largest[i] else largest[i]
+def _start_sums(staged, y, height, radius, offset, count, integers):
+    """Sums of columns over the rows around y - 1: the first slide brings them to y."""
+    wrap = staged.shape[0] - 2
+    for j in range(0, count, 16):
+        total = splat(np.int32(0), 16)
+        for dy in range(-radius - 1, radius):
+            total += as_i32(load(staged, min(max(y + dy, 0), height - 1) & wrap, offset + j, 16))
+        store(integers, _SUMS, j, total)
+
+
+@inlined
+def _mean(total, inverse, exact_single):
+    """floor(total / size): rounding errs by less than half of 1 / size, which is added (Band.exact_single)."""
+    if exact_single:
+        return as_i32((as_f32(total) + splat(np.float32(0.5), 16)) * splat(np.float32(inverse), 16))
+    return as_i32((as_f64(total) + splat(0.5, 16)) * splat(inverse, 16))
 
 
 @kernel
-def _quantise(low, mean, threshold, scale, largest, levels):
-    for i in range(levels.size):
-        value = low[i] - mean[i]
-        value = value if value >= threshold else low.dtype.type(0.0)
-        largest[i] = value if value > largest[i] else largest[i]
-        levels[i] = np.int32(value * scale)
+def _finish_rows(
+    staged, vertical, y0, y1, height, offset, box_y, box_x, taps, threshold, scale, exact_single, integers, count,
+    largest, out, x0, spare, ends, lanes, parts,
+):  # fmt: skip
+    """Rows y0 to y1 of a strip: box mean, Gaussian over columns, and what is left of the one without the other.
+
+    Updates the largest value in each lane; unless the scale is 0, writes the levels. `parts` are the powers that make
+    up the width of the box, the places where they begin, and how many there are.
+    """
+    wrap = staged.shape[0] - 2
+    ry, reach = box_y // 2, taps.size - 1
+    inverse_y, inverse_x = 1.0 / box_y, 1.0 / box_x
+    powers = parts[2, 0]
+    a, b, c, rest = parts[0, 0], parts[0, 1], parts[0, 2], parts[2, 1]
+    at_b, at_c = parts[1, 1], parts[1, 2]
+    limit, zero, factor = splat_like(threshold, taps), splat_like(0.0, taps), splat_like(scale, taps)
+    w0 = splat_like(taps[0], taps)
+    w1 = w2 = w3 = w4 = w0
+    if reach == 4:
+        w1, w2 = splat_like(taps[1], taps), splat_like(taps[2], taps)
+        w3, w4 = splat_like(taps[3], taps), splat_like(taps[4], taps)
+    biggest = load_like(largest, 0, 0, taps)
+    for y in range(y0, y1):
+        r = y - y0
+        # Sums of columns move on by a row, and are divided.
+        entering, leaving = min(y + ry, height - 1) & wrap, max(y - 1 - ry, 0) & wrap
+        for j in range(0, count + box_x - 1, 16):
+            entered, left = load(staged, entering, offset + j, 16), load(staged, leaving, offset + j, 16)
+            total = load(integers, _SUMS, j, 16) + as_i32(entered) - as_i32(left)
+            store(integers, _SUMS, j, total)
+            store(integers, 0, j, _mean(total, inverse_y, exact_single))
+        # Sums of 2, 4, 8, ... neighbours; those that make up the box.
+        for k in range(powers):
+            for j in range(0, count + box_x - (2 << k), 16):
+                store(integers, k + 1, j, load(integers, k, j, 16) + load(integers, k, j + (1 << k), 16))
+        if rest > 0:
+            for j in range(0, count, 16):
+                total = load(integers, parts[0, 3], j + parts[1, 3], 16)
+                for part in range(4, 3 + rest):
+                    total += load(integers, parts[0, part], j + parts[1, part], 16)
+                store(integers, _REST, j, total)
+        for j in range(0, count, 16):
+            total = load(integers, a, j, 16) + load(integers, b, j + at_b, 16) + load(integers, c, j + at_c, 16)
+            if rest > 0:
+                total += load(integers, _REST, j, 16)
+            store(integers, _MEAN, j, _mean(total, inverse_x, exact_single))
+        for j in range(0, count, lanes):
+            value = load_like(vertical, r, j + reach, taps) * w0
+            if reach == 4:
+                value += (load_like(vertical, r, j, taps) + load_like(vertical, r, j + 8, taps)) * w4
+                value += (load_like(vertical, r, j + 1, taps) + load_like(vertical, r, j + 7, taps)) * w3
+                value += (load_like(vertical, r, j + 2, taps) + load_like(vertical, r, j + 6, taps)) * w2
+                value += (load_like(vertical, r, j + 3, taps) + load_like(vertical, r, j + 5, taps)) * w1
+            else:
+                for step in range(reach, 0, -1):
+                    before = load_like(vertical, r, j + reach - step, taps)
+                    after = load_like(vertical, r, j + reach + step, taps)
+                    value += (before + after) * splat_like(taps[step], taps)
+            value -= as_elements_of(load_like(integers, _MEAN, j, taps), taps)
+            value = select(value >= limit, value, zero)
+            if j + lanes <= count:
+                biggest = larger(biggest, value)
+                if scale > 0:
+                    store(out, y, x0 + j, as_elements_of(as_i32(value * factor), out))
+            else:
+                # What lies behind the end of the block is no part of it.
+                value *= load_like(ends, 0, lanes - (count - j), taps)
+                biggest = larger(biggest, value)
+                if scale > 0:
+                    store(spare, 0, 0, as_elements_of(as_i32(value * factor), out))
+                    for i in range(count - j):
+                        out[y, x0 + j + i] = spare[0, i]
+    store(largest, 0, 0, biggest)
 
 
 @kernel
 def sweep(
-    pixels, flip, y0, y1, x0, x1, box, taps_y, taps_x, threshold, scale, exact_single, levels, integers, ring, floats
-):
-    """Band-pass rows y0 to y1, columns x0 to x1 of a frame, one row after another; return the largest value.
+    pixels, flip, blocks, box_y, box_x, taps_y, taps_x, threshold, scale, exact_single, parts, levels, staged,
+    vertical, integers, spare, ends, largest,
+):  # fmt: skip
+    """Band-pass blocks (y0, y1, x0, x1) of a frame; return the largest value.
 
-    Unless the scale is 0, the levels of the block are written.
+    Unless the scale is 0, the levels of the blocks are written.
     """
-    count = x1 - x0
+    height, width = pixels.shape
+    lanes = ends.shape[1] // 2
+    ry, rx = box_y // 2, box_x // 2
     reach_y, reach_x = taps_y.size - 1, taps_x.size - 1
-    kind = floats.dtype.type
-    limit, factor = kind(threshold), kind(scale)
-    vertical = floats[_VERTICAL][: count + 2 * reach_x]
-    low, largest = floats[_LOW][:count], floats[LARGEST][:count]
-    _fill(largest, 0.0)
-    for y in range(y0 - reach_y, y0 + reach_y):
-        _load_row(pixels, flip, y, x0, x1, reach_x, ring)
-    for y in range(y0, y1):
-        _load_row(pixels, flip, y + reach_y, x0, x1, reach_x, ring)
-        _low_pass_rows(ring, y, taps_y, vertical)
-        if reach_x == 4:
-            _low_pass_nine(vertical, taps_x[0], taps_x[1], taps_x[2], taps_x[3], taps_x[4], low)
-        else:
-            _low_pass_columns(vertical, taps_x, low)
-        _box_mean_row(pixels, flip, y, y == y0, x0, x1, box, exact_single, integers)
-        if scale > 0:
-            _quantise(low, integers[_MEAN], limit, factor, largest, levels[y][x0:x1])
-        else:
-            _keep_largest(low, integers[_MEAN], limit, largest)
+    around_y, around_x = max(ry + 1, reach_y), max(rx, reach_x)
+    for i in range(lanes):
+        largest[0, i] = 0.0
+    for n in range(blocks.shape[0]):
+        y0, y1, x0, x1 = blocks[n, 0], blocks[n, 1], blocks[n, 2], blocks[n, 3]
+        for x in range(x0, x1, STRIP):
+            count = min(STRIP, x1 - x)
+            next_y = max(0, y0 - around_y)  # row to be staged
+            for y in range(y0, y1, _ROWS):
+                end = min(y + _ROWS, y1)
+                staged_y, next_y = next_y, min(end + around_y, height)
+                _stage_rows(pixels, flip, staged_y, next_y, x - around_x, count + 2 * around_x, staged)
+                _low_pass_rows(staged, y, end, height, around_x - reach_x, count + 2 * reach_x, taps_y, vertical, lanes)
+                if x < reach_x or x + count + reach_x > width:
+                    _clear_outside(vertical, end - y, x - reach_x, count + 2 * reach_x, width)
+                if y == y0:
+                    _start_sums(staged, y, height, ry, around_x - rx, count + 2 * rx, integers)
+                _finish_rows(
+                    staged, vertical, y, end, height, around_x - rx, box_y, box_x, taps_x, threshold, scale,
+                    exact_single, integers, count, largest, levels, x, spare, ends, lanes, parts,
+                )  # fmt: skip
     peak = 0.0
-    for i in range(count):
-        peak = max(peak, np.float64(largest[i]))
+    for i in range(lanes):
+        peak = max(peak, np.float64(largest[0, i]))
     return peak
+
+
+def _parts_of(length: int) -> NDArray[np.int64]:
+    """How sums of powers of two add up to a sum of `length`: powers, places, and how many sums and further parts.
+
+    The first three are added in one go; a row of zeros stands in where there are fewer.
+    """
+    parts = np.zeros((3, 3 + _POWERS), np.int64)
+    parts[0, :3] = _ZERO
+    at = 0
+    for n, power in enumerate(k for k in range(_POWERS) if length >> k & 1):
+        parts[:2, n] = power, at
+        at += 1 << power
+    parts[2, :2] = length.bit_length() - 1, max(0, length.bit_count() - 3)
+    return parts

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from engine.rows import FILTERS, RESULT_META, ROW
 from engine.workers import levels, maxima, merge, noise, peak
-from engine.workers.bandpass import Band, sweep
+from engine.workers.bandpass import Band
 from engine.workers.detector import Step
 from engine.workers.features import COLUMNS, Column
 from engine.workers.layout import Layout, aligned_zeros
@@ -63,6 +63,7 @@ class CentroidDetector:
         """Lay out the scratch memory for tiles of the given size; None: one tile, the whole frame."""
         self.parameters = parameters
         self._cores = cut(parameters.shape_hw, tile_hw or parameters.shape_hw)
+        self._blocks = np.array(self._cores, np.int64)
         self.tiles = len(self._cores)
         if parameters.is_float and self.tiles > 1:
             raise ValueError("frames of floats are tracked whole")
@@ -84,7 +85,9 @@ class CentroidDetector:
         self._layout = layout
         self.scratch_bytes = layout.size
         self._work = _Work(parameters, self._cores, int(sum(capacities)))
-        self._refinement = Refinement(self._mask, parameters.radius, parameters.level_dtype, parameters.dtype)
+        self._refinement = Refinement(
+            self._mask, parameters.radius, parameters.shape_hw, (parameters.level_dtype, np.dtype(parameters.dtype))
+        )
 
     @staticmethod
     def _capacity(core: Tile, window: tuple[int, int]) -> int:
@@ -134,28 +137,18 @@ class CentroidDetector:
 
     def _peak(self, tile: int, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
         core, parameters, work = self._cores[tile], self.parameters, self._work
-        guess = 0.0
+        guess, saturated = 0.0, True
         if parameters.is_float:
             work.float_levels, work.float_scale = self._float_levels(pixels)
         elif parameters.preprocess:
-            guess = self._guess(core, pixels, areas)
+            best = work.best[: peak.cells_of(core.y1 - core.y0, core.x1 - core.x0)]
+            cells, brightest = peak.best_cells(
+                pixels, self._flip, *core, work.cell_rows, work.cell_largest, work.cell_sums, best, work.cell_scores
+            )
+            guess = self._sweep(best[:cells], pixels, 0.0, areas["levels"])
+            saturated = bool(self._flip) or brightest >= parameters.saturation
         view = pixels[core.y0 : core.y1, core.x0 : core.x1]
-        areas["guesses"][tile, :2] = guess, np.count_nonzero(view >= parameters.saturation)
-
-    def _guess(self, core: Tile, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> float:
-        """The largest band-passed value of the most promising cells of a core."""
-        work = self._work
-        best = work.best[: peak.cells_of(core.y1 - core.y0, core.x1 - core.x0)]
-        cells = peak.best_cells(
-            pixels, self._flip, *core, work.columns, work.column_sums, work.cell_largest, work.cell_sums, best,
-            work.best_score,
-        )  # fmt: skip
-        largest = 0.0
-        for y, x in best[:cells].tolist():
-            y0, x0 = max(core.y0, y - peak.MARGIN), max(core.x0, x - peak.MARGIN)
-            y1, x1 = min(core.y1, y + peak.CELL + peak.MARGIN), min(core.x1, x + peak.CELL + peak.MARGIN)
-            largest = max(largest, self._sweep(Tile(y0, y1, x0, x1), pixels, 0.0, areas["levels"]))
-        return largest
+        areas["guesses"][tile, :2] = guess, np.count_nonzero(view >= parameters.saturation) if saturated else 0
 
     def _quantise(self, tile: int, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
         core, parameters = self._cores[tile], self.parameters
@@ -163,18 +156,13 @@ class CentroidDetector:
         if parameters.is_float:
             areas["levels"][:] = self._work.float_levels
         elif parameters.preprocess:
-            largest = self._sweep(core, pixels, self._scale(areas["guesses"]), areas["levels"])
+            largest = self._sweep(self._blocks[tile : tile + 1], pixels, self._scale(areas["guesses"]), areas["levels"])
         else:
             levels.copy_levels(pixels, self._flip, *core, areas["levels"])
         areas["peaks"][tile, 0] = largest
 
-    def _sweep(self, core: Tile, pixels: NDArray[Any], scale: float, out: NDArray[Any]) -> float:
-        band = self._work.band
-        value: float = sweep(
-            pixels, self._flip, *core, band.box, *band.taps, band.threshold, scale, band.exact_single, out,
-            band.integers, band.ring, band.floats,
-        )  # fmt: skip
-        return value
+    def _sweep(self, blocks: NDArray[np.int64], pixels: NDArray[Any], scale: float, out: NDArray[Any]) -> float:
+        return self._work.band.run(pixels, self._flip, blocks, scale, out)
 
     def _scale(self, peaks: NDArray[np.float64]) -> float:
         """What makes the largest value of the frame the largest of its type; 1 where nothing is scaled."""
@@ -188,21 +176,18 @@ class CentroidDetector:
     def _threshold(self, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
         work, scale = self._work, self._scale(areas["peaks"])
         if scale != self._scale(areas["guesses"]):
-            for core in self._cores:
-                self._sweep(core, pixels, scale, areas["levels"])
+            self._sweep(self._blocks, pixels, scale, areas["levels"])
         areas["frame"][0] = scale
-        areas["frame"][1] = levels.percentile_of(
-            areas["levels"], float(self.parameters.percentile), work.counts, work.zeros, work.below, work.flags,
-            work.flag_words,
-        )  # fmt: skip
+        areas["frame"][1] = levels.percentile_of(areas["levels"], float(self.parameters.percentile), work.counts)
 
     def _refine(self, tile: int, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
         core, work = self._cores[tile], self._work
         room = areas["features"][self._starts[tile] : self._ends[tile]]
         areas["sums"][tile, 3] = self._features_of(tile, pixels, areas, room)
+        work.background[:] = 0
         noise.background_sums(
             areas["levels"], pixels, self._flip, *core, self._mask.reach, self.parameters.radius[1], work.marks,
-            work.mark_words, areas["sums"][tile], work.background,
+            work.near, areas["sums"][tile], work.background,
         )  # fmt: skip
 
     def _features_of(
@@ -219,13 +204,17 @@ class CentroidDetector:
             return 0
         count: int = maxima.find_maxima(
             areas["levels"], y0, y1, x0, x1, *parameters.window, threshold, int(Column.ROW), room, work.lines,
-            work.dilated, work.flags, work.flag_words,
+            work.dilated,
         )  # fmt: skip
         self._refinement.run(
-            areas["levels"], pixels, self._flip, parameters.saturation, parameters.max_iterations, room,
-            min(count, len(room)),
+            areas["levels"], pixels, self._flip, parameters.saturation, parameters.max_iterations,
+            self._least_mass(areas), room, min(count, len(room)),
         )  # fmt: skip
         return count
+
+    def _least_mass(self, areas: dict[str, NDArray[Any]]) -> float:
+        """Mass, in levels, at which a feature is sure to be filtered: what else it is need not be known."""
+        return self.parameters.minmass * float(areas["frame"][0]) * (1 - 1e-9)
 
     # --- the whole frame -----------------------------------------------------------------------------------------
 
@@ -312,27 +301,24 @@ class _Work:
         tile_width = max(core.x1 - core.x0 for core in cores)
         window_y, window_x = parameters.window
         level = parameters.level_dtype
-        self.band = Band.of(parameters, tile_width)
+        self.band = Band.of(parameters)
         # step 1
         cells = (-(-tile_height // peak.CELL), -(-tile_width // peak.CELL))
-        self.columns = aligned_zeros((tile_width,), parameters.dtype)
-        self.column_sums = aligned_zeros((tile_width,), np.uint32)
-        self.cell_largest = np.zeros(cells, np.int64)
-        self.cell_sums = np.zeros(cells, np.int64)
-        self.best = np.zeros((peak.cells_of(tile_height, tile_width), 2), np.int64)
-        self.best_score = np.zeros(len(self.best), np.int64)
+        self.cell_rows = aligned_zeros((2, tile_width + peak.CELL), np.int32)
+        self.cell_largest = np.zeros(cells, np.int32)
+        self.cell_sums = np.zeros(cells, np.int32)
+        self.best = np.zeros((peak.cells_of(tile_height, tile_width), 4), np.int64)
+        self.cell_scores = np.zeros(len(self.best), np.int64)
         # step 3
         self.counts = np.zeros(levels.COUNTERS, np.int64)
-        self.zeros = aligned_zeros((width,), np.uint16)
-        self.below = aligned_zeros((width,), np.uint16)
-        self.flags = aligned_zeros((width,), np.uint8)
-        self.flag_words = self.flags.view(np.uint64)
         # step 4
-        self.lines = aligned_zeros((2, tile_width + window_x), level)
-        self.dilated = aligned_zeros((min(maxima.STRIP, tile_height) + window_y - 1, tile_width), level)
-        marks = (parameters.diameter[0] + noise.NOISE_ROWS, tile_width + parameters.diameter[1] + 2)
-        self.marks = aligned_zeros(marks, np.uint8)
-        self.mark_words = self.marks.view(np.uint64)
+        columns = tile_width + window_x + maxima.SLACK
+        self.lines = aligned_zeros((window_x.bit_length() + 1, columns), level)
+        self.dilated = aligned_zeros((min(maxima.STRIP, tile_height) + window_y - 1, columns), level, flow=-1)
+        radius_y, radius_x = parameters.radius
+        words = noise.row_words(tile_width, radius_x)
+        self.marks = np.zeros((noise.ring_rows(radius_y) * (radius_x + 1), words), np.uint64)
+        self.near = np.zeros((1, words), np.uint64)
         # frames of floats
         self.float_levels = np.zeros((0, 0), np.uint8)
         self.float_scale = 1.0

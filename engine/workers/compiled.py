@@ -5,7 +5,8 @@ fast-math, which would let the compiler reorder sums or fuse a multiplication wi
 IEEE 754 (no exceptions). The interpreter's lock is released. Compiled code is cached on disk, next to the sources or
 in the folder that NUMBA_CACHE_DIR names.
 
-A kernel calls only helpers of its own module: numba's cache looks at the file of the kernel alone.
+A kernel calls only helpers of its own module, and the vectors of `lanes`: numba's cache looks at the file of the kernel
+alone, so who changes `lanes` empties it (a run has a folder of its own for each version of the sources).
 """
 
 from __future__ import annotations
@@ -15,7 +16,20 @@ from typing import Any
 
 from numba import njit
 
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "cache": True,
+    "error_model": "numpy",
+    "fastmath": False,
+    "boundscheck": False,
+}
+
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function of arrays and numbers, at its first call with given types."""
-    return njit(function, nogil=True, cache=True, error_model="numpy", fastmath=False, boundscheck=False)
+    return njit(function, **_OPTIONS)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """The same for a helper of few instructions, which becomes a part of every kernel that calls it."""
+    return njit(function, forceinline=True, **_OPTIONS)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 LINE = 64
+PAGE = 4096
 
 
 class Layout:
@@ -36,15 +37,19 @@ class Layout:
         }
 
 
-def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike, flow: int = 1) -> NDArray[Any]:
     """Zeros whose rows all begin on a cache line: a vector that straddles two lines costs twice.
 
-    The last axis is lengthened to whole lines.
+    Rows are lengthened so that each begins one line before a multiple of a page after the last (flow 1), or one line
+    after it (flow -1). A load waits for an older store to the same place of any page; so the results of a row belong
+    into later rows with flow 1, into earlier ones with flow -1.
     """
     kind = np.dtype(dtype)
-    per_line = LINE // kind.itemsize
     *rest, columns = shape
-    full = (*rest, -(-columns // per_line) * per_line)
+    row = -(-columns * kind.itemsize // LINE) * LINE
+    if len(shape) > 1:
+        row += (-flow * LINE - row) % PAGE
+    full = (*rest, row // kind.itemsize)
     buffer = np.zeros(int(np.prod(full)) * kind.itemsize + LINE, np.uint8)
     start = -buffer.ctypes.data % LINE
     return np.ndarray(full, kind, buffer=buffer, offset=start)

@@ -13,8 +13,9 @@ from __future__ import annotations
 import numpy as np
 
 from engine.workers.compiled import kernel
+from engine.workers.lanes import bits, count_ones, load_like, splat_like, trailing_zeros
 
-SAMPLE = 1 << 17  # levels that a sample aims at; smaller frames are counted as a whole
+SAMPLE = 1 << 16  # levels that a sample aims at; frames of fewer are counted as a whole
 _DOUBT = 8.0  # half width of the bracket in standard deviations of the sample's rank; neighbouring levels go together
 COUNTERS = 1 << 16  # words of the work space for counting
 
@@ -23,51 +24,45 @@ COUNTERS = 1 << 16  # words of the work space for counting
 def copy_levels(pixels, flip, y0, y1, x0, x1, levels):
     """Make integer pixels the levels."""
     for y in range(y0, y1):
-        source, row = pixels[y][x0:x1], levels[y][x0:x1]
-        for i in range(row.size):
-            row[i] = source[i] ^ flip
+        for x in range(x0, x1):
+            levels[y, x] = pixels[y, x] ^ flip
 
 
 @kernel
-def percentile_of(levels, percentile, counts, zeros, below, flags, words):
+def percentile_of(levels, percentile, counts):
     """Percentile of the levels that are not 0, interpolated as numpy.percentile does; NaN if there are none.
 
-    Work space: `counts` of COUNTERS words; `zeros` and `below`, uint16, and `flags`, uint8, of at least a row's length,
-    a multiple of eight; `words` are the flags, eight by eight.
+    `counts` is work space of COUNTERS words.
     """
     step = max(1, levels.size // SAMPLE)
     sampled = _count_levels(levels, step, counts)
+    if step > 1 and sampled > 0:
+        share = percentile / 100.0
+        rank = (sampled - 1) * share
+        doubt = _DOUBT * np.sqrt(sampled * share * (1.0 - share)) + _DOUBT
+        low = _value_at(counts, 1, max(0, np.int64(rank - doubt)))
+        high = _value_at(counts, 1, min(sampled - 1, np.int64(rank + doubt) + 1))
+        bright, less = _count_bracket(levels, low, high, counts)
+        inside = np.int64(0)
+        for value in range(low, high + 1):
+            inside += counts[value]
+        first, last, fraction = _position(bright, percentile)
+        if less <= first and last < less + inside:
+            return _interpolate(_value_at(counts, low, first - less), _value_at(counts, low, last - less), fraction)
     if step > 1:
-        if sampled > 0:
-            rank = (sampled - 1) * (percentile / 100.0)
-            share = percentile / 100.0
-            doubt = _DOUBT * np.sqrt(sampled * share * (1.0 - share)) + _DOUBT
-            low = _value_at(counts, 1, max(0, np.int64(rank - doubt)))
-            high = _value_at(counts, 1, min(sampled - 1, np.int64(rank + doubt) + 1))
-            bright, less = _count_bracket(levels, low, high, counts, zeros, below, flags, words)
-            if bright > 0:
-                first, fraction = _position(bright, percentile)
-                inside = 0
-                for value in range(low, high + 1):
-                    inside += counts[value]
-                last = min(first + 1, bright - 1)
-                if less <= first and last < less + inside:
-                    first_value = _value_at(counts, low, first - less)
-                    return _interpolate(first_value, _value_at(counts, low, last - less), fraction)
         sampled = _count_levels(levels, 1, counts)
     if sampled == 0:
         return np.nan
-    first, fraction = _position(sampled, percentile)
-    last = min(first + 1, sampled - 1)
+    first, last, fraction = _position(sampled, percentile)
     return _interpolate(_value_at(counts, 1, first), _value_at(counts, 1, last), fraction)
 
 
 @kernel
 def _position(count, percentile):
-    """Rank of the value below the percentile of so many, from 0, and how far it is to the next."""
+    """Ranks of the values on either side of the percentile of so many, from 0, and how far it is to the second."""
     position = np.float64(count - 1) * (percentile / 100.0)
     rank = np.int64(np.floor(position))
-    return rank, position - np.float64(rank)
+    return rank, min(rank + 1, count - 1), position - np.float64(rank)
 
 
 @kernel
@@ -95,43 +90,36 @@ def _count_levels(levels, step, counts):
         counts[i] = 0
     rows = 0
     for y in range(step // 2, levels.shape[0], step):
-        row = levels[y]
-        for i in range(row.size):
-            counts[row[i]] += 1
+        for x in range(levels.shape[1]):
+            counts[levels[y, x]] += 1
         rows += 1
     return rows * levels.shape[1] - counts[0]
 
 
 @kernel
-def _mark_row(row, low, width, zeros, below, flags):
-    for i in range(row.size):
-        zeros[i] += row[i] == 0
-        below[i] += row[i] < low
-        flags[i] = row.dtype.type(row[i] - low) < width
-
-
-@kernel
-def _count_bracket(levels, low, high, counts, zeros, below, flags, words):
+def _count_bracket(levels, low, high, counts):
     """Count exactly the levels from low to high; return how many are not 0, and how many of these are below low."""
-    kind = levels.dtype.type
-    least, width = kind(low), kind(high - low + 1)
+    height, width = levels.shape
+    lanes = 64 // levels.itemsize
+    zero, least, span = splat_like(0, levels), splat_like(low, levels), splat_like(high - low, levels)
     for value in range(low, high + 1):
         counts[value] = 0
-    black, less = np.int64(0), np.int64(0)
-    for i in range(flags.size):
-        zeros[i], below[i], flags[i] = 0, 0, 0
-    columns = levels.shape[1]
-    for y in range(levels.shape[0]):
-        row = levels[y]
-        _mark_row(row, least, width, zeros, below, flags)
-        for k in range((columns + 7) // 8):
-            if words[k] != 0:
-                for i in range(8 * k, min(8 * k + 8, columns)):
-                    if flags[i]:
-                        counts[row[i]] += 1
-        if y & 0x7FFF == 0x7FFF or y == levels.shape[0] - 1:  # before they run over
-            for i in range(columns):
-                black += zeros[i]
-                less += below[i]
-                zeros[i], below[i] = 0, 0
-    return levels.size - black, less - black
+    black, less = np.uint64(0), np.uint64(0)
+    for y in range(height):
+        x = 0
+        while x + lanes <= width:
+            value = load_like(levels, y, x, levels)
+            black += count_ones(bits(value == zero))
+            less += count_ones(bits(value < least))
+            inside = bits(value - least <= span)
+            while inside != 0:
+                counts[levels[y, x + np.int64(trailing_zeros(inside))]] += 1
+                inside &= inside - np.uint64(1)
+            x += lanes
+        for column in range(x, width):
+            level = levels[y, column]
+            black += np.uint64(level == 0)
+            less += np.uint64(level < low)
+            if level >= low and level <= high:
+                counts[level] += 1
+    return levels.size - np.int64(black), np.int64(less) - np.int64(black)

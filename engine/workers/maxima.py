@@ -3,8 +3,7 @@
 The rectangle is that of a grey dilation (scipy.ndimage): of n rows, (n - 1) // 2 lie above the pixel and n // 2 below,
 the same for columns; outside the frame is 0. Pixels of a plateau are all maxima.
 
-The largest of n neighbours comes from the largest of 1, 2, 4, 8, ... of them: whole rows, no dependence from pixel to
-pixel.
+The largest of n neighbours comes from the largest of 1, 2, 4, 8, ... of them, first along rows, then down columns.
 """
 
 from __future__ import annotations
@@ -13,114 +12,98 @@ from __future__ import annotations
 import numpy as np
 
 from engine.workers.compiled import kernel
+from engine.workers.lanes import bits, larger, load_like, splat_like, store, trailing_zeros
 
 STRIP = 96  # rows whose dilation is computed at a time: they stay in the second-level cache
+SLACK = 128  # columns behind a row of work space that vectors may touch
 
 
 @kernel
-def _fill_zero(row):
-    # Loops, here and below: numba's slice assignment compiles ten times longer.
-    for i in range(row.size):
-        row[i] = 0
+def _dilate_columns(levels, y0, y1, x0, x1, window, lines, work, lanes):
+    """Largest of `window` levels around each pixel of its row, for rows y0 to y1, into work; 0 outside the frame."""
+    height, width = levels.shape
+    left = (window - 1) // 2
+    count = x1 - x0
+    lo, hi = max(0, x0 - left), min(width, x1 + window // 2)
+    first = lo - (x0 - left)
+    last = first + hi - lo
+    powers = 0
+    while 2 << powers <= window:
+        powers += 1
+    for i in range(count + window - 1):
+        lines[0, i] = 0
+    for y in range(y0, y1):
+        if y < 0 or y >= height:
+            for j in range(0, count, lanes):
+                store(work, y - y0, j, splat_like(0, work))
+            continue
+        j = first
+        while j + lanes <= last:
+            store(lines, 0, j, load_like(levels, y, lo + j - first, levels))
+            j += lanes
+        for i in range(j, last):
+            lines[0, i] = levels[y, lo + i - first]
+        for k in range(powers):
+            for j in range(0, count + window - (2 << k), lanes):
+                store(
+                    lines, k + 1, j, larger(load_like(lines, k, j, levels), load_like(lines, k, j + (1 << k), levels))
+                )
+        rest = window - (1 << powers)
+        for j in range(0, count, lanes):
+            value = larger(load_like(lines, powers, j, levels), load_like(lines, powers, j + rest, levels))
+            store(work, y - y0, j, value)
 
 
 @kernel
-def _copy(source, target):
-    for i in range(source.size):
-        target[i] = source[i]
-
-
-@kernel
-def _larger(current, ahead, out):
-    for i in range(out.size):
-        out[i] = current[i] if current[i] > ahead[i] else ahead[i]
-
-
-@kernel
-def _larger_rows(upper, lower):
-    for i in range(upper.size):
-        upper[i] = upper[i] if upper[i] > lower[i] else lower[i]
-
-
-@kernel
-def _window_maxima(lines, out, length):
-    """Largest of `length` neighbours: out[i] = max(v[i], ..., v[i + length - 1]), where v is the first of the lines."""
-    count = out.size
-    valid = count + length - 1
-    power, at = 1, 0
-    while 2 * power <= length:
-        valid -= power
-        _larger(lines[at], lines[at][power:], lines[1 - at][:valid])
-        at = 1 - at
-        power *= 2
-    _larger(lines[at], lines[at][length - power :], out)
-
-
-@kernel
-def _dilate_rows(rows, count, used, length):
-    """Largest of `length` consecutive rows, in place: row i becomes the maximum of rows i to i + length - 1.
-
-    `count` columns of `used` rows.
-    """
+def _dilate_rows(work, used, window, count, lanes):
+    """Largest of `window` rows from each on, in place."""
     power = 1
     valid = used
-    while 2 * power <= length:
-        valid -= power
+    while power < window:
+        step = power if 2 * power <= window else window - power
+        valid -= step
         for i in range(valid):
-            _larger_rows(rows[i][:count], rows[i + power])
-        power *= 2
-    if length > power:
-        for i in range(used - length + 1):
-            _larger_rows(rows[i][:count], rows[i + length - power])
+            for j in range(0, count, lanes):
+                store(work, i, j, larger(load_like(work, i, j, work), load_like(work, i + step, j, work)))
+        power += step
 
 
 @kernel
-def _mark_maxima(row, dilated, threshold, flags):
-    for i in range(row.size):
-        flags[i] = (row[i] == dilated[i]) & (row[i] > threshold)
-
-
-@kernel
-def find_maxima(levels, y0, y1, x0, x1, window_y, window_x, threshold, row_column, features, lines, work, flags, words):
+def find_maxima(levels, y0, y1, x0, x1, window_y, window_x, threshold, row_column, features, lines, work):
     """Find the maxima in rows y0 to y1, columns x0 to x1, in raster order; return how many there are.
 
-    Row and column of each go into features[n, row_column:row_column + 2], as far as there is room. Work space: `lines`
-    of 2 rows, `work` of STRIP + window_y - 1 rows; `flags`, uint8, of one row in whole words, which are `words`.
+    Row and column of each go into features[n, row_column:row_column + 2], as far as there is room. Work space, of the
+    levels' type: `lines`, one row more than the window's width has bits, and `work`, STRIP + window_y - 1 rows.
     """
-    height, width = levels.shape
-    above, left = (window_y - 1) // 2, (window_x - 1) // 2
+    width = levels.shape[1]
+    lanes = 64 // levels.itemsize
+    above = (window_y - 1) // 2
     count = x1 - x0
     found = 0
-    if count <= 0:
-        return 0
-    limit = levels.dtype.type(np.floor(threshold))  # of an integer: v > threshold is v > floor(threshold)
-    _fill_zero(flags)
+    limit = splat_like(np.int64(np.floor(threshold)), levels)  # of an integer: v > threshold is v > floor(threshold)
     for strip in range(y0, y1, STRIP):
         end = min(strip + STRIP, y1)
         used = end - strip + window_y - 1
-        for i in range(used):
-            dilated = work[i][:count]
-            y = strip - above + i
-            if y < 0 or y >= height:
-                _fill_zero(dilated)
-                continue
-            lo, hi = max(0, x0 - left), min(width, x1 + window_x // 2)
-            padded = lines[0]
-            first = lo - (x0 - left)
-            last = first + hi - lo
-            _fill_zero(padded[:first])
-            _copy(levels[y][lo:hi], padded[first:last])
-            _fill_zero(padded[last : count + window_x - 1])
-            _window_maxima(lines, dilated, window_x)
-        _dilate_rows(work, count, used, window_y)
+        _dilate_columns(levels, strip - above, strip - above + used, x0, x1, window_x, lines, work, lanes)
+        _dilate_rows(work, used, window_y, count, lanes)
         for y in range(strip, end):
-            _mark_maxima(levels[y][x0:x1], work[y - strip], limit, flags)
-            for k in range((count + 7) // 8):
-                if words[k] != 0:
-                    for i in range(8 * k, min(8 * k + 8, count)):
-                        if flags[i]:
-                            if found < features.shape[0]:
-                                features[found, row_column] = y
-                                features[found, row_column + 1] = x0 + i
-                            found += 1
+            for j in range(0, count, lanes):
+                if x0 + j + lanes <= width:
+                    value = load_like(levels, y, x0 + j, levels)
+                    hits = bits((value == load_like(work, y - strip, j, levels)) & (value > limit))
+                    if count - j < lanes:
+                        hits &= (np.uint64(1) << np.uint64(count - j)) - np.uint64(1)
+                else:
+                    hits = np.uint64(0)
+                    for i in range(count - j):
+                        level = levels[y, x0 + j + i]
+                        if level == work[y - strip, j + i] and level > threshold:
+                            hits |= np.uint64(1) << np.uint64(i)
+                while hits != 0:
+                    i = np.int64(trailing_zeros(hits))
+                    hits &= hits - np.uint64(1)
+                    if found < features.shape[0]:
+                        features[found, row_column] = y
+                        features[found, row_column + 1] = x0 + j + i
+                    found += 1
     return found

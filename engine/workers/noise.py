@@ -3,8 +3,9 @@
 *Bright* is a level that is not 0. A tile adds up its background pixels in integers, so that the sums of all tiles are
 those of the frame (trackpy.uncertainty.measure_noise).
 
-A background pixel has nothing bright within the mask's radius in its own row; that is quickly told for whole rows.
-Where few pixels are left, each is looked at; where many are, the mask is spread over whole rows.
+A row of bright marks is kept as bits, 64 columns a word, and spread step by step: after w steps a bit says that
+something bright lies within w columns. A pixel is near something bright if, in any row of the mask around it, the bit
+after as many steps as the mask is wide there is set.
 """
 
 from __future__ import annotations
@@ -13,114 +14,94 @@ from __future__ import annotations
 import numpy as np
 
 from engine.workers.compiled import kernel
+from engine.workers.lanes import bits, count_ones, load, shifted_down, shifted_up, splat, store, trailing_zeros
 
-NOISE_ROWS = 4  # of the work space beyond the rows of a mask
-_FEW = 16  # one pixel in so many left: each is looked at
-
-
-@kernel
-def _fill_zero(row):
-    # A loop: numba's slice assignment compiles ten times longer.
-    for i in range(row.size):
-        row[i] = 0
+WORD = 64  # columns
+_VECTOR = 8  # words
 
 
-@kernel
-def _mark_bright(levels, out):
-    for i in range(out.size):
-        out[i] = levels[i] != 0
+def ring_rows(radius_y: int) -> int:
+    """Rows of marks that are kept at a time: a power of two, no less than the mask has."""
+    return 1 << (2 * radius_y).bit_length()
 
 
-@kernel
-def _either(here, ahead, out):
-    for i in range(out.size):
-        out[i] = here[i] | ahead[i]
+def row_words(columns: int, radius_x: int) -> int:
+    """Words of a row of marks: the columns, the mask's radius on either side, and a vector before and behind."""
+    margin = -(-radius_x // WORD)
+    words = -(-columns // WORD) + 2 * margin
+    return -(-words // _VECTOR) * _VECTOR + 2 * _VECTOR
 
 
 @kernel
-def _is_zero(here, ahead, out):
-    for i in range(out.size):
-        out[i] = (here[i] | ahead[i]) == 0
+def _mark_row(levels, y, x0, words, out, slot):
+    """Set the bits of the bright levels of row y, from column x0 on; outside the frame nothing is bright."""
+    width = levels.shape[1]
+    for k in range(words):
+        x = x0 + WORD * k
+        if x >= 0 and x + WORD <= width:
+            out[slot, _VECTOR + k] = bits(load(levels, y, x, 64) != splat(levels.dtype.type(0), 64))
+        else:
+            word = np.uint64(0)
+            for i in range(max(0, -x), min(WORD, width - x)):
+                if levels[y, x + i] != 0:
+                    word |= np.uint64(1) << np.uint64(i)
+            out[slot, _VECTOR + k] = word
 
 
 @kernel
-def _load_marks(row, x0, x1, radius, marks):
-    """Marks of the bright levels of a row, columns x0 - radius to x1 + radius, none outside the frame."""
-    lo, hi = max(0, x0 - radius), min(row.size, x1 + radius)
-    first = lo - (x0 - radius)
-    last = first + hi - lo
-    _fill_zero(marks[:first])
-    _mark_bright(row[lo:hi], marks[first:last])
-    _fill_zero(marks[last : x1 - x0 + 2 * radius])
+def _spread(marks, first, steps, words):
+    """Spread the bits of row `first` by one column for each row that follows."""
+    for w in range(first, first + steps):
+        for k in range(_VECTOR, _VECTOR + words, _VECTOR):
+            here, before, after = load(marks, w, k, 8), load(marks, w, k - 1, 8), load(marks, w, k + 1, 8)
+            spread = here | shifted_up(here, 1) | shifted_down(here, 1)
+            store(marks, w + 1, k, spread | shifted_down(before, 63) | shifted_up(after, 63))
 
 
 @kernel
-def _dark_in_row(row, x0, x1, radius, marks, spare, dark):
-    """Mark the pixels that have nothing bright within `radius` columns."""
-    length, count = 2 * radius + 1, x1 - x0
-    _load_marks(row, x0, x1, radius, marks)
-    current, other = marks, spare
-    power, valid = 1, count + length - 1
-    while 2 * power <= length:
-        valid -= power
-        _either(current, current[power:], other[:valid])
-        current, other = other, current
-        power *= 2
-    _is_zero(current, current[length - power :], dark[:count])
-
-
-@kernel
-def _all_dark_around(levels, y, x, reach):
-    height, width = levels.shape
-    ry = reach.size // 2
-    for i in range(reach.size):
-        row = y - ry + i
-        if row >= 0 and row < height:
-            for column in range(max(0, x - reach[i]), min(width, x + reach[i] + 1)):
-                if levels[row, column] != 0:
-                    return False
-    return True
-
-
-@kernel
-def background_sums(levels, pixels, flip, y0, y1, x0, x1, reach, radius_x, work, words, sums, background):
+def background_sums(levels, pixels, flip, y0, y1, x0, x1, reach, radius_x, marks, near, sums, background):
     """Count, sum and sum of squares of the background pixels of a block, into sums[0:3].
 
-    `reach` is the mask's half width by row. `work` is uint8 of len(reach) + NOISE_ROWS rows of whole words, which are
-    `words`. Where `background` is not empty, it is a mask of the frame to be filled for this block.
+    `reach` is the mask's half width by row. Work space: `marks`, uint64, `ring_rows` x (radius_x + 1) rows of
+    `row_words`; `near`, one such row. Where `background` is not empty, it is a mask of the frame to be filled for this
+    block.
     """
-    count = x1 - x0
-    rows = reach.size
-    marks, spare, dark = work[rows], work[rows + 1], work[rows + 2]
-    dark_words = words[rows + 2]
-    _fill_zero(dark)
+    height = levels.shape[0]
+    ry = reach.size // 2
+    margin = (radius_x + WORD - 1) // WORD
+    core_words = (x1 - x0 + WORD - 1) // WORD
+    words = core_words + 2 * margin
+    depth = radius_x + 1
+    wrap = marks.shape[0] // depth - 1
     total, first, second = np.int64(0), np.int64(0), np.int64(0)
-    for y in range(y0, y1):
-        _dark_in_row(levels[y], x0, x1, radius_x, marks, spare, dark)
-        left = np.int64(0)
-        for k in range((count + 7) // 8):
-            left += np.int64((dark_words[k] * np.uint64(0x0101010101010101)) >> np.uint64(56))
-        if left * _FEW > count:
-            _clear_covered(levels, y, x0, x1, reach, radius_x, marks, spare, work[rows + 3], dark)
-        elif left > 0:
-            for k in range((count + 7) // 8):
-                if dark_words[k] != 0:
-                    for i in range(8 * k, min(8 * k + 8, count)):
-                        if dark[i] and not _all_dark_around(levels, y, x0 + i, reach):
-                            dark[i] = 0
-        if left > 0:
-            raw = pixels[y]
-            for k in range((count + 7) // 8):
-                if dark_words[k] != 0:
-                    for i in range(8 * k, min(8 * k + 8, count)):
-                        if dark[i]:
-                            value = np.int64(raw[x0 + i])
-                            total += 1
-                            first += value
-                            second += value * value
-        if background.size:
-            for i in range(count):
-                background[y, x0 + i] = dark[i]
+    for y in range(y0 - ry, y1 + ry):
+        if y >= 0 and y < height:
+            _mark_row(levels, y, x0 - WORD * margin, words, marks, (y & wrap) * depth)
+            _spread(marks, (y & wrap) * depth, radius_x, words)
+        centre = y - ry
+        if centre < y0:
+            continue
+        for k in range(_VECTOR, _VECTOR + words, _VECTOR):
+            covered = splat(np.uint64(0), 8)
+            for i in range(reach.size):
+                row = centre - ry + i
+                if row >= 0 and row < height:
+                    covered |= load(marks, (row & wrap) * depth + reach[i], k, 8)
+            store(near, 0, k, covered)
+        for k in range(core_words):
+            dark = ~near[0, _VECTOR + margin + k]
+            x = x0 + WORD * k
+            if x + WORD > x1:
+                dark &= (np.uint64(1) << np.uint64(x1 - x)) - np.uint64(1)
+            total += np.int64(count_ones(dark))
+            while dark != 0:
+                column = x + np.int64(trailing_zeros(dark))
+                dark &= dark - np.uint64(1)
+                value = np.int64(pixels[centre, column])
+                first += value
+                second += value * value
+                if background.size:
+                    background[centre, column] = 1
     if flip:
         largest = np.int64(flip)
         second += total * largest * largest - 2 * largest * first
@@ -128,20 +109,6 @@ def background_sums(levels, pixels, flip, y0, y1, x0, x1, reach, radius_x, work,
     sums[0] = total
     sums[1] = first
     sums[2] = second
-
-
-@kernel
-def _clear_covered(levels, y, x0, x1, reach, radius_x, marks, spare, near, dark):
-    """Clear the marks of pixels that a mask around them shows to be near something bright, for a whole row."""
-    height = levels.shape[0]
-    ry = reach.size // 2
-    count = x1 - x0
-    for i in range(reach.size):
-        row = y - ry + i
-        if i != ry and row >= 0 and row < height:
-            _dark_in_row(levels[row], x0, x1, reach[i], marks, spare, near)
-            for k in range(count):
-                dark[k] &= near[k]
 
 
 def noise_of(total: int, first: int, second: int) -> tuple[float, float]:

@@ -9,10 +9,13 @@ time when it is wrong, and never changes an answer.
 from __future__ import annotations
 
 # mypy: allow-untyped-defs, allow-untyped-calls
+import numpy as np
+
 from engine.workers.compiled import kernel
+from engine.workers.lanes import as_i32, larger, load, splat, store
 
 CELL = 8
-MARGIN = 2  # pixels around a cell that are band-passed too: noise may have shifted its brightest pixel
+_MARGIN = 2  # pixels around a cell that are band-passed too: noise may have shifted its brightest pixel
 _CELLS_AT_LEAST = 4
 _PIXELS_A_CELL = 1 << 16  # one more cell for so many pixels
 
@@ -23,68 +26,79 @@ def cells_of(height: int, width: int) -> int:
 
 
 @kernel
-def _fill(row, value):
-    for i in range(row.size):
-        row[i] = value
-
-
-@kernel
-def _column_maxima_and_sums(row, flip, largest, sums):
-    for i in range(row.size):
-        value = row[i] ^ flip
-        largest[i] = value if value > largest[i] else largest[i]
-        sums[i] += value
-
-
-@kernel
-def _fold(columns, sums, count, largest_out, sums_out):
-    """From columns to cells."""
-    for cell in range((count + CELL - 1) // CELL):
-        largest, total = columns[cell * CELL], sums[cell * CELL]
-        for i in range(cell * CELL + 1, min(cell * CELL + CELL, count)):
-            largest = max(largest, columns[i])
-            total += sums[i]
-        largest_out[cell] = largest
-        sums_out[cell] = total
-
-
-@kernel
-def best_cells(pixels, flip, y0, y1, x0, x1, columns, column_sums, largest, sums, best, best_score):
-    """Rank the cells of a block; `best` gets row and column of the first pixel of each, in no order.
-
-    Work space: `columns` of the pixels' type and `column_sums`, uint32, a block's row long; `largest` and `sums`,
-    int64, (cell rows, cell columns) of the block.
-    """
+def _fold_cells(pixels, flip, y0, y1, x0, x1, rows, largest, sums):
+    """Largest pixel and sum of every cell of a block. `rows` is int32 work space of three rows of the block."""
     count = x1 - x0
-    cells_y, cells_x = (y1 - y0 + CELL - 1) // CELL, (count + CELL - 1) // CELL
-    for cy in range(cells_y):
-        _fill(columns[:count], 0)
-        _fill(column_sums[:count], 0)
-        for y in range(y0 + cy * CELL, min(y0 + cy * CELL + CELL, y1)):
-            _column_maxima_and_sums(pixels[y][x0:x1], flip, columns, column_sums)
-        _fold(columns, column_sums, count, largest[cy], sums[cy])
+    mask = splat(np.int32(flip), 16)
+    for cell_y in range((y1 - y0 + CELL - 1) // CELL):
+        top = y0 + cell_y * CELL
+        bottom = min(top + CELL, y1)
+        j = 0
+        while j + 16 <= count:
+            most, total = splat(np.int32(0), 16), splat(np.int32(0), 16)
+            for y in range(top, bottom):
+                value = as_i32(load(pixels, y, x0 + j, 16)) ^ mask
+                most = larger(most, value)
+                total += value
+            store(rows, 0, j, most)
+            store(rows, 1, j, total)
+            j += 16
+        for i in range(j, count):
+            rows[0, i] = 0
+            rows[1, i] = 0
+            for y in range(top, bottom):
+                level = np.int32(pixels[y, x0 + i] ^ flip)
+                rows[0, i] = max(rows[0, i], level)
+                rows[1, i] += level
+        for i in range(count, count + CELL):
+            rows[0, i] = 0
+            rows[1, i] = 0
+        for cell in range((count + CELL - 1) // CELL):
+            brightest, added = np.int32(0), np.int32(0)
+            for i in range(cell * CELL, cell * CELL + CELL):
+                brightest = max(brightest, rows[0, i])
+                added += rows[1, i]
+            largest[cell_y, cell] = brightest
+            sums[cell_y, cell] = added
+
+
+@kernel
+def best_cells(pixels, flip, y0, y1, x0, x1, rows, largest, sums, best, scores):
+    """Rank the cells of a block; `best` gets the blocks (y0, y1, x0, x1) around the most promising, in no order.
+
+    Returns how many, and the largest pixel. Work space: see `_fold_cells`; `scores` as long as `best`.
+    """
+    _fold_cells(pixels, flip, y0, y1, x0, x1, rows, largest, sums)
+    cells_y, cells_x = (y1 - y0 + CELL - 1) // CELL, (x1 - x0 + CELL - 1) // CELL
     used, least = 0, 0
+    floor, brightest = np.int64(0), np.int64(0)
     for cy in range(cells_y):
         for cx in range(cells_x):
-            around, cells = sums[cy, cx], 1
+            top = np.int64(largest[cy, cx])
+            brightest = max(brightest, top)
+            # A score is at most eight times the brightest pixel.
+            if used == scores.size and 8 * top <= floor:
+                continue
+            around, cells = np.int64(0), 0
             for ny in range(max(cy - 1, 0), min(cy + 2, cells_y)):
                 for nx in range(max(cx - 1, 0), min(cx + 2, cells_x)):
                     around += sums[ny, nx]
                     cells += 1
-            # Eight times the excess of the brightest pixel, in integers; the cell itself counts twice.
-            score = 8 * largest[cy, cx] - 8 * around // (cells * CELL * CELL)
-            if used < best_score.size:
+            score = 8 * top - 8 * around // (cells * CELL * CELL)
+            slot = least
+            if used < scores.size:
                 slot = used
                 used += 1
-            elif score > best_score[least]:
-                slot = least
-            else:
+            elif score <= floor:
                 continue
-            best[slot, 0], best[slot, 1] = y0 + cy * CELL, x0 + cx * CELL
-            best_score[slot] = score
-            if used == best_score.size:
+            y, x = y0 + cy * CELL, x0 + cx * CELL
+            best[slot, 0], best[slot, 1] = max(y0, y - _MARGIN), min(y1, y + CELL + _MARGIN)
+            best[slot, 2], best[slot, 3] = max(x0, x - _MARGIN), min(x1, x + CELL + _MARGIN)
+            scores[slot] = score
+            if used == scores.size:
                 least = 0
                 for i in range(1, used):
-                    if best_score[i] < best_score[least]:
+                    if scores[i] < scores[least]:
                         least = i
-    return used
+                floor = scores[least]
+    return used, brightest

@@ -3,49 +3,58 @@
 The mask's centre walks at most one pixel on each axis per step towards the centroid of what it covers, until the
 centroid is nearer than 0.6 pixels on both. The result is the last centroid that was evaluated (trackpy.refine_com).
 
-All sums are of integers and exact, but for the two of the eccentricity, which are added up column by column. A row of
-the mask is widened to whole vectors of pixels, with weight 0 outside the mask; the kernels are compiled for that width.
-Where such a row would reach beyond the end of the frame, the pixels are copied first.
+A row of the mask is read as whole vectors. Where one would reach beyond the frame's right edge it begins further left,
+and the weights, which are zero on either side of the mask, are read with the same shift. Sums over the rows of a column
+come first: those of the levels, and, adding these up from row to row, those of the levels times their row. All sums are
+of integers and exact, but for the two of the eccentricity, which are added up in lanes of fixed order.
 """
 
 from __future__ import annotations
 
 # mypy: allow-untyped-defs, allow-untyped-calls
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.workers.compiled import kernel
+from engine.workers.compiled import inlined, kernel
+from engine.workers.lanes import as_f64, as_i32, as_i64, lane, larger, load, most, select, splat, total
 from engine.workers.layout import aligned_zeros
 from engine.workers.masks import Mask
 
 SHIFT_THRESHOLD = 0.6
-_LANES = 8
+_LANES = 16
+_INSIDE, _COLUMN, _COLUMN_2 = range(3)  # integer weights, by row or for the columns
+_COSINE, _SINE, _ROW_2 = range(3)  # the weights that are floats
 
 
 class Refinement:
-    """The weights of a mask, in rows of whole vectors, and the kernel for that width. For one thread."""
+    """The weights of a mask, zero on either side. For one thread."""
 
-    def __init__(self, mask: Mask, radius: tuple[int, int], level_dtype: Any, pixel_dtype: Any) -> None:
-        rows, columns = 2 * radius[0] + 1, 2 * radius[1] + 1
-        width = -(-columns // _LANES) * _LANES
-        y, x = np.mgrid[-radius[0] : radius[0] + 1, -radius[1] : radius[1] + 1]
-        self.inside = aligned_zeros((rows, width), np.int32)
-        self.weights = aligned_zeros((4, rows * width), np.float64)  # cos 2θ, sin 2θ, y², x²
-        self.inside[:, :columns] = mask.inside
-        for k, values in enumerate((mask.cosine, mask.sine, y**2, x**2)):
-            weights = np.zeros((rows, width))
-            weights[:, :columns] = values * mask.inside
-            self.weights[k, : rows * width] = weights.ravel()
-        self.sums = aligned_zeros((4, width), np.float64)
-        self.patch = np.zeros(rows * width, level_dtype)
-        self.raw_patch = np.zeros(rows * width, pixel_dtype)
-        self.raw_patch_view = self.raw_patch.view()  # read only, like a frame
-        self.raw_patch_view.flags.writeable = False
+    def __init__(self, mask: Mask, radius: tuple[int, int], shape_hw: tuple[int, int], dtypes: tuple[Any, Any]) -> None:
+        columns = 2 * radius[1] + 1
         self.radius = radius
-        self._refine = _kernel(width, np.dtype(pixel_dtype).kind == "u")
+        self.vectors = -(-columns // _LANES)
+        width = self.vectors * _LANES
+        self.start = width  # column of the mask's first pixel in a row of weights
+        y, x = np.mgrid[-radius[0] : radius[0] + 1, -radius[1] : radius[1] + 1]
+        self.inside = self._laid_out([-mask.inside.astype(np.int64)], np.int32)[0]
+        self.columns = aligned_zeros((2, self.inside.shape[1]), np.int64)
+        self.columns[0, width : width + columns] = np.arange(columns)
+        self.columns[1, width : width + columns] = x[0] ** 2
+        self.floats = self._laid_out([w * mask.inside for w in (mask.cosine, mask.sine, y**2)], np.float64)
+        # A frame narrower than a row of vectors is copied into a wider one first.
+        self.wide: tuple[NDArray[Any], NDArray[Any]] | None = None
+        if shape_hw[1] < width:
+            self.wide = (np.zeros((shape_hw[0], width), dtypes[0]), np.zeros((shape_hw[0], width), dtypes[1]))
+
+    def _laid_out(self, weights: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
+        rows, columns = weights[0].shape
+        width = self.vectors * _LANES
+        out = aligned_zeros((len(weights), rows, 3 * width), dtype)
+        for k, values in enumerate(weights):
+            out[k, :, width : width + columns] = values
+        return out
 
     def run(
         self,
@@ -54,127 +63,114 @@ class Refinement:
         flip: Any,
         saturation: int,
         max_iterations: int,
+        least_mass: float,
         features: NDArray[np.float64],
         count: int,
     ) -> None:
-        """Fill the first `count` rows of features, whose maxima are known."""
-        self._refine(
-            levels, levels.reshape(-1), pixels, pixels.reshape(-1), flip, saturation, *self.radius, self.inside,
-            self.weights, self.sums, self.patch, self.raw_patch, self.raw_patch_view, max_iterations, features, count,
+        """Fill the first `count` rows of features, whose maxima are known.
+
+        Those with no more than `least_mass` get their position and mass alone.
+        """
+        width = levels.shape[1]
+        if self.wide is not None:
+            self.wide[0][:, :width], self.wide[1][:, :width] = levels, pixels
+            levels, pixels = self.wide[0], self.wide[1].view()
+            pixels.flags.writeable = False
+        refine(
+            levels, pixels, width, int(flip), saturation, *self.radius, self.vectors, self.start, self.inside,
+            self.columns, self.floats, max_iterations, least_mass, features, count,
         )  # fmt: skip
 
 
+@inlined
+def _sum_of(v):
+    return ((lane(v, 0) + lane(v, 4)) + (lane(v, 2) + lane(v, 6))) + (
+        (lane(v, 1) + lane(v, 5)) + (lane(v, 3) + lane(v, 7))
+    )
+
+
 @kernel
-def _copy_patch(image, y, x, rows, columns, width, patch):
-    for i in range(rows):
-        for j in range(columns):
-            patch[i * width + j] = image[y + i, x + j]
-
-
-@lru_cache
-def _kernel(width: int, integers: bool) -> Any:
-    """The kernel for rows of `width` pixels: a constant, so that the loops over a row are straight vector code.
-
-    Sums of one row stay below 2**31 up to parameters.LARGEST_DIAMETER.
-    """
-
-    @kernel
-    def refine(
-        levels, flat, pixels, raw_flat, flip, saturation, ry, rx, inside, weights, sums, patch, raw_patch,
-        raw_patch_view, max_iterations, features, count,
-    ):  # fmt: skip
-        height, columns = levels.shape
-        rows = 2 * ry + 1
-        limit = np.int32(saturation)
-        for n in range(count):
-            y, x = np.int64(features[n, 9]), np.int64(features[n, 10])
+def refine(
+    levels, pixels, width, flip, saturation, ry, rx, vectors, start, inside, columns, floats, max_iterations,
+    least_mass, features, count,
+):  # fmt: skip
+    """Refine and characterise the first `count` features; `width` is the frame's, which its arrays may exceed."""
+    height = levels.shape[0]
+    last_x = levels.shape[1] - _LANES * vectors
+    cosine_of, sine_of, row_2_of = floats[_COSINE], floats[_SINE], floats[_ROW_2]
+    limit = np.float64(saturation)
+    for n in range(count):
+        y, x = np.int64(features[n, 9]), np.int64(features[n, 10])
+        at_y, at_x = y, x
+        centre_y = centre_x = 0.0
+        mass, square_x = np.int64(0), np.int64(0)
+        for _ in range(max_iterations):
             at_y, at_x = y, x
-            centre_y = centre_x = 0.0
-            mass = np.int64(0)
-            for _ in range(max_iterations):
-                at_y, at_x = y, x
-                source, base, stride = flat, (y - ry) * columns + x - rx, columns
-                if (y + ry) * columns + x - rx + width > flat.size:
-                    _copy_patch(levels, y - ry, x - rx, rows, 2 * rx + 1, width, patch)
-                    source, base, stride = patch, 0, width
-                mass, sum_y, sum_x = np.int64(0), np.int64(0), np.int64(0)
-                for i in range(rows):
-                    row, weight = source[base + i * stride : base + i * stride + width], inside[i]
-                    in_row, moment = np.int32(0), np.int32(0)
-                    for j in range(width):
-                        level = np.int32(np.int32(row[j]) * weight[j])
-                        in_row = np.int32(in_row + level)
-                        moment = np.int32(moment + np.int32(level * np.int32(j)))
-                    mass += in_row
-                    sum_x += moment
-                    sum_y += i * np.int64(in_row)
-                in_mask_y, in_mask_x = np.float64(ry), np.float64(rx)
-                if mass > 0:
-                    in_mask_y, in_mask_x = np.float64(sum_y) / np.float64(mass), np.float64(sum_x) / np.float64(mass)
-                off_y, off_x = in_mask_y - ry, in_mask_x - rx
-                centre_y, centre_x = off_y + y, off_x + x
-                if abs(off_y) < SHIFT_THRESHOLD and abs(off_x) < SHIFT_THRESHOLD:
-                    break
-                y += (off_y > SHIFT_THRESHOLD) - np.int64(off_y < -SHIFT_THRESHOLD)
-                x += (off_x > SHIFT_THRESHOLD) - np.int64(off_x < -SHIFT_THRESHOLD)
-                y = min(max(y, ry), height - ry - 1)
-                x = min(max(x, rx), columns - rx - 1)
-            # What is at the last place that was looked at.
-            source, base, stride = flat, (at_y - ry) * columns + at_x - rx, columns
-            raw_source = raw_flat
-            if (at_y + ry) * columns + at_x - rx + width > flat.size:
-                _copy_patch(levels, at_y - ry, at_x - rx, rows, 2 * rx + 1, width, patch)
-                _copy_patch(pixels, at_y - ry, at_x - rx, rows, 2 * rx + 1, width, raw_patch)
-                source, base, stride = patch, 0, width
-                raw_source = raw_patch_view
-            ecc_cosine, ecc_sine, square_y, square_x = sums[0], sums[1], sums[2], sums[3]
-            for j in range(width):
-                ecc_cosine[j], ecc_sine[j], square_y[j], square_x[j] = 0.0, 0.0, 0.0, 0.0
-            raw_mass, signal, saturated, covered = 0.0, np.int32(0), np.int64(0), np.int64(0)
-            for i in range(rows):
-                start, at = base + i * stride, i * width
-                row, raw, weight = source[start : start + width], raw_source[start : start + width], inside[i]
-                w_cosine, w_sine = weights[0][at : at + width], weights[1][at : at + width]
-                w_y, w_x = weights[2][at : at + width], weights[3][at : at + width]
-                for j in range(width):
-                    bright = np.float64(np.int32(row[j]))
-                    ecc_cosine[j] += bright * w_cosine[j]
-                    ecc_sine[j] += bright * w_sine[j]
-                    square_y[j] += bright * w_y[j]
-                    square_x[j] += bright * w_x[j]
-                for j in range(width):
-                    signal = max(signal, np.int32(np.int32(row[j]) * weight[j]))
-                if integers:
-                    in_raw, full, wide = np.int32(0), np.int32(0), np.int32(0)
-                    for j in range(width):
-                        value = np.int32(raw[j])
-                        in_raw = np.int32(in_raw + np.int32(value * weight[j]))
-                        full = np.int32(full + np.int32(np.int32(value >= limit) * weight[j]))
-                        wide = np.int32(wide + weight[j])
-                    raw_mass += in_raw
-                    saturated += full
-                    covered += wide
-                else:
-                    for j in range(width):
-                        raw_mass += raw[j] * np.float64(weight[j])  # one after another
-            cosine, sine, moment_y, moment_x = 0.0, 0.0, 0.0, 0.0
-            for j in range(width):
-                cosine += ecc_cosine[j]
-                sine += ecc_sine[j]
-                moment_y += square_y[j]
-                moment_x += square_x[j]
-            if flip:
-                raw_mass = np.float64(covered) * np.float64(flip) - raw_mass
-            feature = features[n]
-            feature[0], feature[1], feature[2] = centre_y, centre_x, mass
-            if ry == rx:
-                feature[3] = np.sqrt((moment_y + moment_x) / np.float64(mass))
-                feature[4] = feature[3]
-            else:
-                feature[3] = np.sqrt(2 * moment_y / np.float64(mass))
-                feature[4] = np.sqrt(2 * moment_x / np.float64(mass))
-            middle = np.float64(levels[at_y, at_x])
-            feature[5] = np.sqrt(cosine * cosine + sine * sine) / (np.float64(mass) - middle + 1e-6)
-            feature[6], feature[7], feature[8] = np.float64(signal), raw_mass, saturated
-
-    return refine
+            top, left = y - ry, min(x - rx, last_x)
+            weight = start - (x - rx - left)
+            mass, sum_y, sum_x, square_x = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+            for v in range(vectors):
+                column, rows = splat(np.int32(0), 16), splat(np.int32(0), 16)
+                for i in range(2 * ry, -1, -1):
+                    column += as_i32(load(levels, top + i, left + 16 * v, 16)) & load(inside, i, weight + 16 * v, 16)
+                    rows += column  # in the end: the level of row i, i + 1 times
+                wide = as_i64(column)
+                mass += total(wide)
+                sum_y += total(as_i64(rows))
+                sum_x += total(wide * load(columns, 0, weight + 16 * v, 16))
+                square_x += total(wide * load(columns, 1, weight + 16 * v, 16))
+            sum_y -= mass
+            in_mask_y, in_mask_x = np.float64(ry), np.float64(rx)
+            if mass > 0:
+                in_mask_y, in_mask_x = np.float64(sum_y) / np.float64(mass), np.float64(sum_x) / np.float64(mass)
+            off_y, off_x = in_mask_y - ry, in_mask_x - rx
+            centre_y, centre_x = off_y + y, off_x + x
+            if abs(off_y) < SHIFT_THRESHOLD and abs(off_x) < SHIFT_THRESHOLD:
+                break
+            y += np.int64(off_y > SHIFT_THRESHOLD) - np.int64(off_y < -SHIFT_THRESHOLD)
+            x += np.int64(off_x > SHIFT_THRESHOLD) - np.int64(off_x < -SHIFT_THRESHOLD)
+            y = min(max(y, ry), height - ry - 1)
+            x = min(max(x, rx), width - rx - 1)
+        features[n, 0], features[n, 1], features[n, 2] = centre_y, centre_x, mass
+        if mass <= least_mass:
+            continue
+        # What is at the last place that was looked at.
+        top, left = at_y - ry, min(at_x - rx, last_x)
+        weight = start - (at_x - rx - left)
+        cosine, sine, square_y, raw, full = splat(0.0, 8), splat(0.0, 8), splat(0.0, 8), splat(0.0, 8), splat(0.0, 8)
+        brightest = splat(np.int32(0), 8)
+        covered = np.int64(0)
+        for i in range(2 * ry + 1):
+            for j in range(0, _LANES * vectors, 8):
+                mask = load(inside, i, weight + j, 8)
+                level = as_i32(load(levels, top + i, left + j, 8))
+                brightest = larger(brightest, level & mask)
+                value = as_f64(level)
+                cosine += value * load(cosine_of, i, weight + j, 8)
+                sine += value * load(sine_of, i, weight + j, 8)
+                square_y += value * load(row_2_of, i, weight + j, 8)
+                value = as_f64(load(pixels, top + i, left + j, 8))
+                within = mask != splat(np.int32(0), 8)
+                raw += select(within, value, splat(0.0, 8))
+                full += select(within & (value >= splat(limit, 8)), splat(1.0, 8), splat(0.0, 8))
+        raw_mass = _sum_of(raw)
+        if flip:
+            for i in range(2 * ry + 1):
+                for j in range(0, _LANES * vectors, 16):
+                    covered -= total(load(inside, i, start + j, 16))
+            raw_mass = np.float64(covered) * np.float64(flip) - raw_mass
+        ecc_cosine, ecc_sine, moment_y, moment_x = (
+            _sum_of(cosine),
+            _sum_of(sine),
+            _sum_of(square_y),
+            np.float64(square_x),
+        )
+        if ry == rx:
+            features[n, 3] = np.sqrt((moment_y + moment_x) / np.float64(mass))
+            features[n, 4] = features[n, 3]
+        else:
+            features[n, 3] = np.sqrt(2 * moment_y / np.float64(mass))
+            features[n, 4] = np.sqrt(2 * moment_x / np.float64(mass))
+        middle = np.float64(levels[at_y, at_x])
+        features[n, 5] = np.sqrt(ecc_cosine * ecc_cosine + ecc_sine * ecc_sine) / (np.float64(mass) - middle + 1e-6)
+        features[n, 6], features[n, 7], features[n, 8] = most(brightest), raw_mass, _sum_of(full)
