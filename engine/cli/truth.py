@@ -1,4 +1,4 @@
-"""What was found beside what was there: the demonstration's comparison and its plot."""
+"""What was found beside what was there: the demonstration's comparison."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from bridge.simulator import Simulator
 
 NEAR_PX = 3.0  # a feature farther from every bead than this is none
-LONGEST_DRAWN = 400  # trajectories in the plot
 Table = npt.NDArray[np.void]
 
 
@@ -30,6 +29,7 @@ class Comparison:
     beads: int
     tracks: int
     swaps: int  # how often a particle's next row belongs to another bead
+    errors_px: npt.NDArray[np.float64]  # found minus true, x and y, of beads that have no such neighbour
 
 
 def compare(folder: Path, simulator: Simulator) -> Comparison:
@@ -46,6 +46,7 @@ def compare(folder: Path, simulator: Simulator) -> Comparison:
     owner = np.full(len(tracks), -1)  # the bead of each row
     squares = np.full(len(tracks), np.nan)
     apart = np.zeros(len(tracks), bool)
+    errors: list[npt.NDArray[np.float64]] = []
     close = 0
     starts = np.searchsorted(tracks["frame"], here["frame"])
     ends = np.searchsorted(tracks["frame"], here["frame"], side="right")
@@ -54,6 +55,9 @@ def compare(folder: Path, simulator: Simulator) -> Comparison:
         owner[start:end], squares[start:end] = _match(tracks[start:end], beads)
         lonely = _nearest(beads) >= separation
         apart[start:end] = lonely[owner[start:end]]
+        good = (owner[start:end] >= 0) & apart[start:end]
+        at = beads[owner[start:end][good]]
+        errors += [tracks[start:end][name][good] - at[name] for name in ("x", "y")]
         close += int((~lonely[np.setdiff1d(np.arange(len(beads)), owner[start:end])]).sum())
     matched = owner >= 0
     return Comparison(
@@ -66,6 +70,7 @@ def compare(folder: Path, simulator: Simulator) -> Comparison:
         beads=simulator.scene.beads,
         tracks=len(np.unique(tracks["particle"])),
         swaps=_swaps(tracks["particle"], owner),
+        errors_px=np.concatenate(errors),
     )
 
 
@@ -102,31 +107,3 @@ def _swaps(particles: npt.NDArray[np.int64], owner: npt.NDArray[np.int64]) -> in
     order = np.argsort(particles[known], kind="stable")
     particle, bead = particles[known][order], owner[known][order]
     return int(((particle[1:] == particle[:-1]) & (bead[1:] != bead[:-1])).sum())
-
-
-def draw(folder: Path, found: Comparison) -> Path:
-    """Write the trajectories as `trajectories.png` into the folder of the run."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    from recorders.run import Run
-
-    run = Run.open(folder)
-    camera = run.settings.camera
-    figure, axes = plt.subplots(figsize=(8, 8.4), dpi=110, layout="constrained")
-    longest = run.tracks["particle"].value_counts().index[:LONGEST_DRAWN]
-    for particle, rows in run.tracks[run.tracks["particle"].isin(longest)].groupby("particle"):
-        axes.plot(rows["x"], rows["y"], linewidth=0.7, color=plt.get_cmap("turbo")((hash(particle) * 0.618) % 1.0))
-    axes.set(xlim=(0, camera.width), ylim=(camera.height, 0), aspect="equal", xlabel="x (pixels)", ylabel="y (pixels)")
-    frames = len(run.frames_table)
-    axes.set_title(
-        f"{found.tracks} trajectories, {frames} frames, {frames / camera.fps:.1f} s; "
-        f"error {found.rms_px:.3f} px RMS, {found.matched} of {found.true} found",
-        fontsize=10,
-    )
-    path = folder / "trajectories.png"
-    figure.savefig(path)
-    plt.close(figure)
-    return path
