@@ -49,6 +49,17 @@ def small(frames: int = FRAMES) -> NDArray[Any]:
     return diffusing(30, frames, (256, 256), seed=3, dtype="uint8")
 
 
+def settings_of(size: int, fps: float, **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Settings for a simulated camera with square frames; any loss is allowed, and counted."""
+    camera = {"width": size, "height": size, "dtype": "uint16", "fps": fps}
+    tracking = {**SMALL["tracking"], "minmass": 1000, "tile_width": 0, "tile_height": 0}
+    return {"camera": camera, "tracking": tracking, "experiment": {"max_lost": 10**9}, **sections}
+
+
+def camera(size: int, fps: float, frames: int, live: bool = True) -> str:
+    return f"simulated?width={size}&height={size}&beads={size // 10}&fps={fps:g}&loop=16&frames={frames}&live={live}"
+
+
 class Target:
     """One life of a process of a run: `signal` reaches it and nobody else, `wait` returns once it is dead."""
 
