@@ -1,6 +1,6 @@
 """A live camera does not wait for who died: what is lost lies around the death, and everybody's count agrees.
 
-Counted three ways: by the camera's own sender (its report), by the ledger (the run's summary), by the rows of `/frames`.
+Counted three ways: by the camera's own sender (its report), by the ledger (the summary), by the rows of `/frames`.
 """
 
 from __future__ import annotations
