@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -210,17 +210,19 @@ class Laboratory:
         tifffile.imwrite(path, frames, photometric="minisblack")
         return path
 
-    def command(self, *args: str | Path, cwd: Path | None = None, timeout_s: float = LIMIT_S) -> Ended:
-        """`ringtrack args…`, to its end."""
+    def command(
+        self, *args: str | Path, cwd: Path | None = None, timeout_s: float = LIMIT_S, within: Sequence[str] = ()
+    ) -> Ended:
+        """`ringtrack args…`, to its end; `within`: a program that runs it, as `unshare`."""
         done = subprocess.run(
-            _command(*args), cwd=cwd or self.folder, env=self.environment, capture_output=True, text=True,
+            [*within, *_command(*args)], cwd=cwd or self.folder, env=self.environment, capture_output=True, text=True,
             timeout=timeout_s, stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
         return Ended(done.returncode, done.stdout, done.stderr)
 
-    def run(self, settings: Path, *args: str | Path, cwd: Path | None = None, timeout_s: float = LIMIT_S) -> Ended:
-        """`ringtrack run settings --json args…`, to its end."""
-        return self.command("run", settings, "--json", *args, cwd=cwd, timeout_s=timeout_s)
+    def run(self, settings: Path, *args: str | Path, **more: Any) -> Ended:
+        """`ringtrack run settings --json args…`, to its end; `more` as `command` has it."""
+        return self.command("run", settings, "--json", *args, **more)
 
     @contextmanager
     def started(self, settings: Path, *args: str | Path, cwd: Path | None = None) -> Iterator[Running]:
