@@ -30,11 +30,14 @@ if TYPE_CHECKING:
     from engine.process import Job
 
 _NOTE = ("stream", "counter", "sequence", "frame")
-COUNTERS = (
-    *RECEPTION_COUNTERS,
+WAITED = (
     "held_trackers_ns",  # how long it waited for room, and for whom
     "held_readers_ns",
     "let_go",  # lossless readers that held the ring too long
+)
+COUNTERS = (
+    *RECEPTION_COUNTERS,
+    *WAITED,
     *(f"note{i}_{name}" for i in (0, 1) for name in _NOTE),  # see the module
 )
 TICK_S = 0.1
@@ -73,6 +76,8 @@ class RingStore:
         self._fps = job.experiment.camera.fps
         self._bits = job.experiment.camera.bits
         self._high_aligned = job.experiment.camera.high_aligned
+        counters = job.status.counters()
+        self._waited = {name: counters[name] for name in WAITED}  # by those before this one
 
     # ---- going on where another stopped
 
@@ -168,9 +173,8 @@ class RingStore:
 
     def _tell_of_waiting(self) -> None:
         hold, status = self._writer.hold, self._job.status
-        status.set("held_trackers_ns", hold.trackers_ns)
-        status.set("held_readers_ns", hold.readers_ns)
-        status.set("let_go", hold.let_go)
+        for name, count in zip(WAITED, (hold.trackers_ns, hold.readers_ns, hold.let_go)):
+            status.set(name, self._waited[name] + count)
 
     def _describe(self, meta: np.void, header: FrameHeader, known: Known, t_received_ns: int) -> None:
         """Write the frame's record: camera times on our clock, and how sure they are."""

@@ -20,6 +20,7 @@ from tests.system.faults import (
     reached,
     settings_of,
     small,
+    strike,
     target,
 )
 from tests.system.running import Laboratory, wait_until
@@ -40,6 +41,16 @@ def test_a_live_reader_that_sleeps_holds_nobody_up(lab: Laboratory) -> None:
         ended = run.wait()
     assert ended.status == 0, ended.stderr
     assert ended.counts == (frames, frames, frames, 0)
+    assert ended.summary["held_ms"]["readers"] == 0
+
+
+def test_a_receiver_that_starts_again_goes_on_counting_for_whom_it_waited(lab: Laboratory) -> None:
+    with lab.started(lab.settings(SMALL), "--source", lab.stack(small())) as run:
+        receiver = run.rings.block("receiver")
+        waited_ns = wait_until(lambda: receiver.counters()["held_trackers_ns"], "the ring to be full")
+        assert strike(run, ["receiver"]) == ["receiver"]
+        ended = run.wait()
+    assert ended.summary["held_ms"]["trackers"] >= waited_ns / 1e6
     assert ended.summary["held_ms"]["readers"] == 0
 
 
