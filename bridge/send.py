@@ -138,6 +138,7 @@ class _Delivery:
             welcome = self._connect(connect_s)
             if welcome is not None:
                 self._frames(welcome)
+                self._answers()
             statistics = sender.close(CLOSE_S if welcome is not None else 0.0)
         self._delete()
         seconds = time.monotonic() - self._started if self._started else 0.0
@@ -176,6 +177,16 @@ class _Delivery:
                     return
             self._tick()
             self._delete()
+
+    def _answers(self) -> None:
+        """Wait for the last answers of a source that waits: as long as tracking takes, if the receiver is there."""
+        heard = time.monotonic()
+        while self._source.waits and not self._stopping() and not self._sender.flush(TICK_S):
+            if self._sender.statistics.connected:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > CLOSE_S:
+                return
+            self._tick()
 
     def _offer(self, shot: Shot) -> bool:
         """Hand a frame over. False if told to stop before there was room."""

@@ -111,6 +111,7 @@ class Sender(Desk):
         self._outcomes: list[Outcome] = []
         self._is_open = False
         self.welcome: Answer | None = None  # the receiver's first answer: what the run expects, where to resume
+        self._shape_wanted: tuple[int, int] | None = None  # by the newest welcome: another run may want another
         self._link = Link(address, self, clock)
         self.address = address
 
@@ -273,7 +274,7 @@ class Sender(Desk):
                 gave_up=stream.gave_up_before(kept.counter), t_sent_ns=t_sent_ns,
                 offset_ns=offset.offset_ns if offset else None, offset_error_ns=offset.error_ns if offset else 0,
             )  # fmt: skip
-        other_size = self.welcome is not None and self.welcome.shape not in (None, header.shape)
+        other_size = self._shape_wanted not in (None, header.shape)
         if kept.known or other_size:  # the receiver needs no pixels to answer
             return wire.encode(header), b""
         return wire.encode(header), kept.payload.pixels
@@ -296,6 +297,7 @@ class Sender(Desk):
                 if answer.boot_id and answer.boot_id == self._hello.boot_id:
                     self._offset.same_clock()
                 self.welcome = self.welcome or answer
+                self._shape_wanted = answer.shape
             for done in self._outbox.answered(answer, t_ns):
                 self._over(done)
             self._changed.notify_all()
