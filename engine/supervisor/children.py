@@ -113,11 +113,13 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 self._popen.send_signal(signal.SIGKILL)
 
-    def read_stderr(self) -> list[str]:
-        """What it complained of since the last time, as lines."""
+    def read_stderr(self) -> list[str] | None:
+        """What it complained of since the last time, as lines; None once it has closed its end."""
         with contextlib.suppress(BlockingIOError, OSError, AssertionError):
-            text = os.read(self.stderr_fd, 65536).decode(errors="replace")
-            lines = [line for line in text.splitlines() if line.strip()]
+            data = os.read(self.stderr_fd, 65536)
+            if not data:
+                return None
+            lines = [line for line in data.decode(errors="replace").splitlines() if line.strip()]
             self._lines.extend(lines)
             self.complaint = "\n".join(self._lines)
             return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
@@ -42,8 +43,7 @@ class StatusLine:
     def end(self) -> None:
         """Leave the line as it stands."""
         if self._terminal and not self.quiet:
-            self._out.write("\n")
-            self._out.flush()
+            self._write("\n")
 
     def _fps(self, supervisor: Supervisor, now: float) -> float:
         before_s, before = self._before
@@ -54,14 +54,17 @@ class StatusLine:
     def _status(self, text: str) -> None:
         if self._terminal:
             width = shutil.get_terminal_size().columns - 1
-            self._out.write("\r" + text[:width].ljust(width))
+            self._write("\r" + text[:width].ljust(width))
         else:
-            self._out.write(text + "\n")
-        self._out.flush()
+            self._write(text + "\n")
 
     def _say(self, text: str) -> None:
-        self._out.write(("\r" if self._terminal else "") + text + "\n")
-        self._out.flush()
+        self._write(("\r" if self._terminal else "") + text + "\n")
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # the terminal was closed: the run ends in order all the same
+            self._out.write(text)
+            self._out.flush()
 
 
 def status_text(supervisor: Supervisor, fps: float) -> str:
@@ -83,8 +86,8 @@ def status_text(supervisor: Supervisor, fps: float) -> str:
     ]
     if "hdf5" in {process.name for process in supervisor.plan.processes}:
         parts.insert(2, f"recorded {rings.block('hdf5').counters().get('frames_recorded', 0)}")
-    free = shutil.disk_usage(supervisor.plan.run_folder).free
-    parts.append(f"disk {free / 2**30:.0f} GiB")
+    with contextlib.suppress(OSError):  # a network drive that is away for a while is the recorder's to tell of
+        parts.append(f"disk {shutil.disk_usage(supervisor.plan.run_folder).free / 2**30:.0f} GiB")
     if supervisor.phase is not Phase.RUNNING:
         parts.insert(0, f"[{supervisor.phase.value}]")
     return "  ".join(parts)

@@ -130,6 +130,11 @@ class Supervisor:
         """Stop in order; the second time, by force."""
         self._stop_requests += 1
 
+    def _signalled(self, number: int, _: object) -> None:
+        # A terminal that is closed sends SIGHUP twice (its shell, then the kernel): that is one request.
+        if number != signal.SIGHUP or not self._stop_requests:
+            self.request_stop()
+
     def _handle(self, key: selectors.SelectorKey) -> None:
         if key.data is None:
             with contextlib.suppress(BlockingIOError):
@@ -138,9 +143,9 @@ class Supervisor:
         child, what = key.data
         if what == "stderr":
             lines = child.read_stderr()
-            if not lines and child.alive:
+            if lines is None and child.alive:
                 self._selector.unregister(key.fd)  # it closed its end
-            for line in lines:
+            for line in lines or ():
                 self._log("warning", line, source=child.name)
         elif what == "pidfd" and child.alive:
             self._reaped(child)
@@ -341,7 +346,7 @@ class Supervisor:
     def _signals(self) -> Iterator[int]:
         """SIGINT and SIGTERM ask to stop and wake the loop; the handlers of before come back afterwards."""
         read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        handlers = {number: signal.signal(number, lambda *_: self.request_stop()) for number in _STOP_SIGNALS}
+        handlers = {number: signal.signal(number, self._signalled) for number in _STOP_SIGNALS}
         wake = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
         try:
             yield read_end
