@@ -32,6 +32,11 @@ class Tracker:
         self._detector = detector
         self._worker = job.process.worker
         self._incarnation = self._rings.units.incarnation(self._worker)
+        self._frames = self._rings.frames  # mapped now: a spare that has to map them first is not warm
+        self.look_from_here()
+
+    def look_from_here(self) -> None:
+        """Look for work from the newest result on; a spare may have waited for millions of places."""
         self._oldest = OldestUnfinished(self._rings.units, self._rings.results.newest + 1)
 
     def step(self) -> bool:
@@ -57,7 +62,7 @@ class Tracker:
         return True
 
     def _claim(self) -> Unit | None:
-        newest = self._rings.frames.newest
+        newest = self._frames.newest
         return run(self._rings.units.claim(self._oldest.look(newest), newest, self._worker, self._incarnation))
 
     def _work(self, unit: Unit) -> Steps[None]:
@@ -102,5 +107,6 @@ def main(job: Job) -> None:
     tracker = Tracker(job, detector)
     if not job.wait_as_spare():
         return
+    tracker.look_from_here()
     while not job.stopping:
         tracker.step()
