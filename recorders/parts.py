@@ -133,10 +133,13 @@ def _good_frames(frames: Table, tracks: h5py.Dataset) -> int:
     good = int(bad[0]) if len(bad) else len(frames)
     ends = frames["first_row"][:good] + frames["rows"][:good]
     good = int(np.searchsorted(ends, tracks.shape[0], side="right"))
-    owners = np.repeat(frames["frame"][:good], frames["rows"][:good])
-    for start in range(0, len(owners), BLOCK_ROWS):
-        block = tracks[start : start + BLOCK_ROWS]["frame"][: len(owners) - start]
-        wrong = np.flatnonzero(block != owners[start : start + len(block)])
+    # Block by block: a day's rows, each with its frame, do not fit into memory.
+    counted = np.cumsum(frames["rows"][:good], dtype=np.int64)
+    total = int(counted[-1]) if good else 0
+    for start in range(0, total, BLOCK_ROWS):
+        block = tracks[start : min(start + BLOCK_ROWS, total)]["frame"]
+        owners = np.searchsorted(counted, np.arange(start, start + len(block)), side="right")
+        wrong = np.flatnonzero(block != frames["frame"][owners])
         if len(wrong):
             return int(np.searchsorted(ends, start + int(wrong[0]), side="right"))
     return good
