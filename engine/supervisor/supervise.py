@@ -73,6 +73,7 @@ class Supervisor:
         self._on_tick = on_tick
         self._duration_s = duration_s
         self._stop_requests = 0
+        self._source_was_ready = False
         self._phase_since = time.monotonic()
         self._progress: tuple[Any, ...] = ()
         self._names_due = 0.0
@@ -172,11 +173,13 @@ class Supervisor:
             facts = {"pid": pid, "complaint": child.complaint[-500:]} if child.complaint else {"pid": pid}
             self.event("died", f"{child.name} {how}", **facts)
             unfit = child.exit_status in UNFIT
-            child.died(now)
-            if unfit or child.given_up or self.phase is Phase.STOPPING_REST:
-                child.given_up, child.due_at = True, None
-            if child.given_up and self.phase is not Phase.STOPPING_REST:
-                self._stayed_dead(child, unfit)
+            if self.phase is Phase.STOPPING_REST:
+                child.promoted, child.due_at = False, None  # nobody needs it any more: it did not "stay dead"
+            else:
+                child.died(now)
+                if unfit or child.given_up:
+                    child.given_up, child.due_at = True, None
+                    self._stayed_dead(child, unfit)
         if was_promoted:
             self._promote(child.process.kind)
         self.rings.ring_all_bells()
@@ -260,6 +263,9 @@ class Supervisor:
 
     def _in_running(self, now: float) -> None:
         source = self._of_kind("source")
+        if not self._source_was_ready:  # the run's duration does not count how long its own source takes to load
+            self._source_was_ready = all(child.usable or child.finished or child.given_up for child in source)
+            self._phase_since = now
         if any(child.finished for child in source) or (
             self._duration_s and now - self._phase_since >= self._duration_s
         ):

@@ -218,9 +218,12 @@ def _finish_recording(plan: Plan, log: Log) -> Recording | None:
     first = RunFolder(Path(plan.run_folder)).hdf5
     _clear_marks(first.parent)
     try:
-        joined = join(first)
-        if joined.message:
-            log("info", joined.message)
+        try:
+            joined = join(first)
+            if joined.message:
+                log("info", joined.message)
+        except OSError as error:  # the parts are as they were, and are read as one
+            log("error", f"{first.name} stays in its parts: {error}")
         opened = Run.open(first)
         account, lost = opened.accounting, opened.lost
     except RunError as error:
