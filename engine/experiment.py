@@ -140,7 +140,7 @@ class Record(Section, frozen=True, kw_only=True):
     csv: Annotated[
         bool, Meta(description="100 bytes a row: 36 GB an hour at full load; `ringtrack export` writes it afterwards")
     ] = False
-    flush_s: Annotated[float, Meta(gt=0, le=60, description="a power cut loses no more than this")] = 1.0
+    flush_s: Annotated[float, Meta(gt=0, le=60, description="a crash of the recorder loses no more than this")] = 1.0
 
 
 class Lsl(Section, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ between the frame before and the frame after. Each number comes out once, in ord
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +68,25 @@ class Losses:
 
     def _overrun(self, holes: list[tuple[int, int]], t_ns: int) -> list[tuple[int, ...]]:
         return [(first, last, self._sequence, t_ns, Step.RECORDER, Cause.OVERRUN) for first, last in holes]
+
+
+def pieces(losses: Table, most: int) -> Iterator[Table]:
+    """The same losses, in pieces that name at most so many numbers each: a sender may have been away for days."""
+    piece: list[np.void] = []
+    room = most
+    for loss in losses:
+        first, last = int(loss["first"]), int(loss["last"])
+        while first <= last:
+            part = loss.copy()
+            part["first"], part["last"] = first, min(last, first + room - 1)
+            piece.append(part)
+            room -= int(part["last"]) - first + 1
+            first = int(part["last"]) + 1
+            if not room:
+                yield np.array(piece, losses.dtype)
+                piece, room = [], most
+    if piece:
+        yield np.array(piece, losses.dtype)
 
 
 def _without(start: int, last: int, records: Table) -> tuple[list[tuple[int, int]], list[tuple[int, ...]]]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.accounting import LOSS, Cause, Step
-from recorders.losses import Losses, Unexplained
+from recorders.losses import Losses, Unexplained, pieces
 from recorders.parts import Position
 
 
@@ -69,3 +69,14 @@ def test_each_number_ends_somewhere_exactly_once(start: int, ranges: list, ahead
     numbers = [n for r in losses for n in range(int(r["first"]), int(r["last"]) + 1)]
     numbers += [n for hole in missing for n in range(hole.first, hole.last + 1)]
     assert sorted(numbers) == list(range(start, frame))
+
+
+def test_a_long_absence_is_handed_on_in_pieces_that_name_every_number_once() -> None:
+    cut = [told(piece) for piece in pieces(ledger((0, 4), (10, 29), (30, 30)), 8)]
+    assert cut == [
+        [(0, 4, "camera"), (10, 12, "camera")],
+        [(13, 20, "camera")],
+        [(21, 28, "camera")],
+        [(29, 29, "camera"), (30, 30, "camera")],
+    ]
+    assert list(pieces(ledger(), 8)) == []
