@@ -267,7 +267,9 @@ def main(job: Job) -> int:
     )  # fmt: skip
     _count(job, report.statistics)
     job.log("info", "the source has ended", account=report.lines())
-    return 0 if report.ended or job.stopping else 3
+    if not report.ended and not job.stopping:
+        raise PeerError(f"{report.source}: {report.lines()[-1].strip()}")
+    return 0
 
 
 def local(listen: str) -> str:

@@ -107,7 +107,7 @@ class StatusBlock:
 
     @property
     def promoted(self) -> int:
-        """0 while a spare; otherwise 1 + the worker whose place it takes."""
+        """0 while a spare; otherwise 1 + its own number among the workers (1 for who is none)."""
         return load(self._words, _PROMOTED)
 
     # ---- the supervisor and who looks on

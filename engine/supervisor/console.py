@@ -16,7 +16,7 @@ RECENT_LOSSES = 60_000
 
 
 class StatusLine:
-    """Writes the status of a run to `out`; call it at every tick. `quiet`: only problems."""
+    """Writes the status of a run to `out`; call it at every tick. `quiet`: nothing."""
 
     def __init__(self, out: TextIO | None = None, quiet: bool = False) -> None:
         self._out = out or sys.stderr
