@@ -18,7 +18,7 @@ LINT_STAMP = $(VENV)/.made-lint-$(HASH)
 
 help:
 	@echo "make demo    simulated camera, tracked live, to a closing table and a plot (2 minutes, set-up included)"
-	@echo "make test    the tests            make faults  kill -9 at random moments, minutes"
+	@echo "make test    lint, then the tests make faults  kill -9 at random moments, minutes"
 	@echo "make lint    style, types, layers make long    endurance, hours"
 	@echo "make bench   benchmarks           make env     the environment alone, with everything in it"
 
@@ -38,6 +38,7 @@ $(TEST_STAMP): | $(BIN)/python
 	@$(PIP) -e '.[test]' && touch $@ $(RUN_STAMP)
 
 $(LINT_STAMP): | $(BIN)/python
+	@echo "Installing into $(VENV), with what the tests and the linters need ..." >&2
 	@$(PIP) -e '.[test,lint]' && touch $@ $(TEST_STAMP) $(RUN_STAMP)
 
 env: $(LINT_STAMP)
@@ -45,7 +46,8 @@ env: $(LINT_STAMP)
 demo: $(RUN_STAMP)
 	@$(BIN)/ringtrack demo
 
-test: $(TEST_STAMP)
+# Style, types and layers first: they take seconds, and fail what the tests would pass.
+test: lint
 	@scripts/debian-tools.sh
 	$(PYTEST) $(ARGS)
 
@@ -60,7 +62,7 @@ bench: $(TEST_STAMP)
 
 lint: $(LINT_STAMP)
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check --diff engine bridge recorders || true
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
