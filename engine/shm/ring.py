@@ -39,7 +39,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.shm.atomics import LINE, acquire_fence, full_fence, load, store
-from engine.shm.segment import Segment, aligned
+from engine.shm.segment import Segment, SegmentError, aligned
 from engine.shm.steps import Steps, run
 from engine.shm.wakeup import Bell, bell_at
 
@@ -140,7 +140,7 @@ class Ring:
             self.words[CURSORS : CURSORS + 3 * LINE * READERS : 3 * LINE] = -1
             self.words[SLOTS : SLOTS + 3] = layout.slots, layout.record.itemsize, layout.payload_bytes
         elif tuple(self.words[SLOTS : SLOTS + 3]) != (layout.slots, layout.record.itemsize, layout.payload_bytes):
-            raise ValueError(
+            raise SegmentError(  # another version's, or not laid out yet
                 f"{segment.name}: {self.words[SLOTS]} slots of {self.words[SLOTS + 1]}+{self.words[SLOTS + 2]} "
                 f"bytes, expected {layout.slots} of {layout.record.itemsize}+{layout.payload_bytes}"
             )
