@@ -5,6 +5,7 @@ The arithmetic is that of the tracker processes: the same detector, with the who
 
 from __future__ import annotations
 
+import threading
 import warnings
 from typing import Any
 
@@ -76,8 +77,7 @@ def locate(
         raise ValueError("Filtering by size is not available for anisotropic features.")
     if parameters.is_float and invert:
         image = 1 - image
-    detector = CentroidDetector(parameters)
-    scratch = np.zeros(detector.scratch_bytes, np.uint8)
+    detector, scratch = _detector(parameters)
     found = detector.found(image, scratch)
     if len(found.order) == 0:
         _warn_of_nothing(*detector.brightest(scratch))
@@ -99,6 +99,20 @@ def locate(
     if frame_number is not None:
         features["frame"] = int(frame_number)
     return features
+
+
+_last = threading.local()
+
+
+def _detector(parameters: LocateParameters) -> tuple[CentroidDetector, NDArray[np.uint8]]:
+    """The detector of this thread's last image and its memory, if they fit: to make them takes as long as a frame."""
+    if getattr(_last, "parameters", None) != parameters:
+        _last.parameters = None
+        detector = CentroidDetector(parameters)
+        _last.pair = detector, np.zeros(detector.scratch_bytes, np.uint8)
+        _last.parameters = parameters
+    pair: tuple[CentroidDetector, NDArray[np.uint8]] = _last.pair
+    return pair
 
 
 def _warn_of_arguments(invert: bool, filter_before: bool | None, filter_after: bool | None, engine: str) -> None:

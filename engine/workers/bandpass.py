@@ -25,6 +25,7 @@ from engine.workers.lanes import (
     as_elements_of,
     as_f32,
     as_f64,
+    as_floats,
     as_i32,
     larger,
     load,
@@ -62,7 +63,7 @@ class Band:
 
     @classmethod
     def of(cls, parameters: LocateParameters) -> Self:
-        kind = np.float64
+        kind: Any = np.float32 if parameters.precision == "single" else np.float64
         lanes = 64 // np.dtype(kind).itemsize
         taps = (parameters.taps[0].astype(kind), parameters.taps[1].astype(kind))
         box_y, box_x = parameters.smoothing_size
@@ -90,9 +91,14 @@ class Band:
         self, pixels: NDArray[Any], flip: Any, blocks: NDArray[np.int64], scale: float, levels: NDArray[Any]
     ) -> float:
         """Sweep blocks of a frame (see `sweep`)."""
+        offset = 0
+        if self.taps[0].dtype == np.float32:
+            # Of a few pixels of the frame, whatever the block.
+            height, width = pixels.shape
+            offset = int(np.median(pixels[:: height // 16 + 1, :: width // 16 + 1] ^ flip))
         largest: float = sweep(
             pixels, flip, blocks, *self.box, *self.taps, self.threshold, scale, self.exact_single, self.parts, levels,
-            self.staged, self.vertical, self.integers, self.spare, self.ends, self.largest,
+            self.staged, self.vertical, self.integers, self.spare, self.ends, self.largest, offset,
         )  # fmt: skip
         return largest
 
@@ -123,8 +129,8 @@ def _stage_rows(pixels, flip, y0, y1, x0, count, staged):
 
 
 @kernel
-def _low_pass_rows(staged, y0, y1, height, offset, count, taps, vertical, lanes):
-    """Gaussian over rows, for rows y0 to y1 of the strip; column j of the result lies at offset + j of the ring.
+def _low_pass_rows(staged, y0, y1, height, start, count, taps, vertical, lanes, offset):
+    """Gaussian over rows, for rows y0 to y1 of the strip; column j of the result lies at start + j of the ring.
 
     The last row of `staged` is all zero and stands for rows outside the frame.
     """
@@ -136,46 +142,61 @@ def _low_pass_rows(staged, y0, y1, height, offset, count, taps, vertical, lanes)
         w1, w2 = splat_like(taps[1], taps), splat_like(taps[2], taps)
         w3, w4 = splat_like(taps[3], taps), splat_like(taps[4], taps)
         for j in range(0, count, lanes):
-            at = offset + j
-            a = as_elements_of(as_i32(load_like(staged, y0 - 4 & wrap if y0 >= 4 else nothing, at, taps)), taps)
-            b = as_elements_of(as_i32(load_like(staged, y0 - 3 & wrap if y0 >= 3 else nothing, at, taps)), taps)
-            c = as_elements_of(as_i32(load_like(staged, y0 - 2 & wrap if y0 >= 2 else nothing, at, taps)), taps)
-            d = as_elements_of(as_i32(load_like(staged, y0 - 1 & wrap if y0 >= 1 else nothing, at, taps)), taps)
-            e = as_elements_of(as_i32(load_like(staged, y0 & wrap, at, taps)), taps)
-            f = as_elements_of(as_i32(load_like(staged, y0 + 1 & wrap if y0 + 1 < height else nothing, at, taps)), taps)
-            g = as_elements_of(as_i32(load_like(staged, y0 + 2 & wrap if y0 + 2 < height else nothing, at, taps)), taps)
-            h = as_elements_of(as_i32(load_like(staged, y0 + 3 & wrap if y0 + 3 < height else nothing, at, taps)), taps)
-            for y in range(y0, y1):
-                i = as_elements_of(
-                    as_i32(load_like(staged, y + 4 & wrap if y + 4 < height else nothing, at, taps)), taps
-                )
+            at = start + j
+            a = as_floats(as_i32(load_like(staged, y0 - 4 & wrap if y0 >= 4 else nothing, at, taps)), offset, taps)
+            b = as_floats(as_i32(load_like(staged, y0 - 3 & wrap if y0 >= 3 else nothing, at, taps)), offset, taps)
+            c = as_floats(as_i32(load_like(staged, y0 - 2 & wrap if y0 >= 2 else nothing, at, taps)), offset, taps)
+            d = as_floats(as_i32(load_like(staged, y0 - 1 & wrap if y0 >= 1 else nothing, at, taps)), offset, taps)
+            e = as_floats(as_i32(load_like(staged, y0 & wrap, at, taps)), offset, taps)
+            f = as_floats(
+                as_i32(load_like(staged, y0 + 1 & wrap if y0 + 1 < height else nothing, at, taps)), offset, taps
+            )
+            g = as_floats(
+                as_i32(load_like(staged, y0 + 2 & wrap if y0 + 2 < height else nothing, at, taps)), offset, taps
+            )
+            h = as_floats(
+                as_i32(load_like(staged, y0 + 3 & wrap if y0 + 3 < height else nothing, at, taps)), offset, taps
+            )
+            for y in range(y0, y1, 2):  # two rows at a time; one too many at the end does no harm
+                below, next_below = y + 4, y + 5
+                below = below & wrap if below < height else nothing
+                next_below = next_below & wrap if next_below < height else nothing
+                i = as_floats(as_i32(load_like(staged, below, at, taps)), offset, taps)
+                k = as_floats(as_i32(load_like(staged, next_below, at, taps)), offset, taps)
                 value = e * w0
                 value += (a + i) * w4
                 value += (b + h) * w3
                 value += (c + g) * w2
                 value += (d + f) * w1
                 store(vertical, y - y0, j, value)
-                a, b, c, d, e, f, g, h = b, c, d, e, f, g, h, i
+                value = f * w0
+                value += (b + k) * w4
+                value += (c + i) * w3
+                value += (d + h) * w2
+                value += (e + g) * w1
+                store(vertical, y - y0 + 1, j, value)
+                a, b, c, d, e, f, g, h = c, d, e, f, g, h, i, k
     else:
         for j in range(0, count, lanes):
-            at = offset + j
+            at = start + j
             for y in range(y0, y1):
-                value = as_elements_of(as_i32(load_like(staged, y & wrap, at, taps)), taps) * w0
+                value = as_floats(as_i32(load_like(staged, y & wrap, at, taps)), offset, taps) * w0
                 for step in range(reach, 0, -1):
                     above = y - step & wrap if y >= step else nothing
                     below = y + step & wrap if y + step < height else nothing
-                    pair = as_i32(load_like(staged, above, at, taps)) + as_i32(load_like(staged, below, at, taps))
-                    value += as_elements_of(pair, taps) * splat_like(taps[step], taps)
+                    one = as_floats(as_i32(load_like(staged, above, at, taps)), offset, taps)
+                    other = as_floats(as_i32(load_like(staged, below, at, taps)), offset, taps)
+                    value += (one + other) * splat_like(taps[step], taps)
                 store(vertical, y - y0, j, value)
 
 
 @kernel
-def _clear_outside(vertical, rows, x, count, width):
+def _clear_outside(vertical, rows, x, count, width, nothing):
     """Columns outside the frame are 0 for the Gaussian."""
     for r in range(rows):
         for j in range(count):
             if x + j < 0 or x + j >= width:
-                vertical[r, j] = 0.0
+                vertical[r, j] = nothing
 
 
 @kernel
@@ -199,8 +220,8 @@ def _mean(total, inverse, exact_single):
 
 @kernel
 def _finish_rows(
-    staged, vertical, y0, y1, height, offset, box_y, box_x, taps, threshold, scale, exact_single, integers, count,
-    largest, out, x0, spare, ends, lanes, parts,
+    staged, vertical, y0, y1, height, start, box_y, box_x, taps, threshold, scale, exact_single, integers, count,
+    largest, out, x0, spare, ends, lanes, parts, offset,
 ):  # fmt: skip
     """Rows y0 to y1 of a strip: box mean, Gaussian over columns, and what is left of the one without the other.
 
@@ -225,7 +246,7 @@ def _finish_rows(
         # Sums of columns move on by a row, and are divided.
         entering, leaving = min(y + ry, height - 1) & wrap, max(y - 1 - ry, 0) & wrap
         for j in range(0, count + box_x - 1, 16):
-            entered, left = load(staged, entering, offset + j, 16), load(staged, leaving, offset + j, 16)
+            entered, left = load(staged, entering, start + j, 16), load(staged, leaving, start + j, 16)
             total = load(integers, _SUMS, j, 16) + as_i32(entered) - as_i32(left)
             store(integers, _SUMS, j, total)
             store(integers, 0, j, _mean(total, inverse_y, exact_single))
@@ -244,31 +265,34 @@ def _finish_rows(
             if rest > 0:
                 total += load(integers, _REST, j, 16)
             store(integers, _MEAN, j, _mean(total, inverse_x, exact_single))
-        for j in range(0, count, lanes):
-            value = load_like(vertical, r, j + reach, taps) * w0
-            if reach == 4:
+        if reach == 4 and count >= lanes:
+            for part in range((count + lanes - 1) // lanes):
+                j = min(part * lanes, count - lanes)  # the last vector may overlap the one before
+                value = load_like(vertical, r, j + 4, taps) * w0
                 value += (load_like(vertical, r, j, taps) + load_like(vertical, r, j + 8, taps)) * w4
                 value += (load_like(vertical, r, j + 1, taps) + load_like(vertical, r, j + 7, taps)) * w3
                 value += (load_like(vertical, r, j + 2, taps) + load_like(vertical, r, j + 6, taps)) * w2
                 value += (load_like(vertical, r, j + 3, taps) + load_like(vertical, r, j + 5, taps)) * w1
-            else:
+                value -= as_floats(load_like(integers, _MEAN, j, taps), offset, taps)
+                value = select(value >= limit, value, zero)
+                biggest = larger(biggest, value)
+                if scale > 0:
+                    store(out, y, x0 + j, as_elements_of(as_i32(value * factor), out))
+        else:
+            for j in range(0, count, lanes):
+                value = load_like(vertical, r, j + reach, taps) * w0
                 for step in range(reach, 0, -1):
                     before = load_like(vertical, r, j + reach - step, taps)
                     after = load_like(vertical, r, j + reach + step, taps)
                     value += (before + after) * splat_like(taps[step], taps)
-            value -= as_elements_of(load_like(integers, _MEAN, j, taps), taps)
-            value = select(value >= limit, value, zero)
-            if j + lanes <= count:
-                biggest = larger(biggest, value)
-                if scale > 0:
-                    store(out, y, x0 + j, as_elements_of(as_i32(value * factor), out))
-            else:
+                value -= as_floats(load_like(integers, _MEAN, j, taps), offset, taps)
                 # What lies behind the end of the block is no part of it.
-                value *= load_like(ends, 0, lanes - (count - j), taps)
+                inside = min(count - j, lanes)
+                value = select(value >= limit, value, zero) * load_like(ends, 0, lanes - inside, taps)
                 biggest = larger(biggest, value)
                 if scale > 0:
                     store(spare, 0, 0, as_elements_of(as_i32(value * factor), out))
-                    for i in range(count - j):
+                    for i in range(inside):
                         out[y, x0 + j + i] = spare[0, i]
     store(largest, 0, 0, biggest)
 
@@ -276,7 +300,7 @@ def _finish_rows(
 @kernel
 def sweep(
     pixels, flip, blocks, box_y, box_x, taps_y, taps_x, threshold, scale, exact_single, parts, levels, staged,
-    vertical, integers, spare, ends, largest,
+    vertical, integers, spare, ends, largest, offset,
 ):  # fmt: skip
     """Band-pass blocks (y0, y1, x0, x1) of a frame; return the largest value.
 
@@ -287,6 +311,7 @@ def sweep(
     ry, rx = box_y // 2, box_x // 2
     reach_y, reach_x = taps_y.size - 1, taps_x.size - 1
     around_y, around_x = max(ry + 1, reach_y), max(rx, reach_x)
+    nothing = -offset if taps_y.itemsize == 4 else 0  # what a pixel of 0 is to the Gaussian
     for i in range(lanes):
         largest[0, i] = 0.0
     for n in range(blocks.shape[0]):
@@ -298,14 +323,16 @@ def sweep(
                 end = min(y + _ROWS, y1)
                 staged_y, next_y = next_y, min(end + around_y, height)
                 _stage_rows(pixels, flip, staged_y, next_y, x - around_x, count + 2 * around_x, staged)
-                _low_pass_rows(staged, y, end, height, around_x - reach_x, count + 2 * reach_x, taps_y, vertical, lanes)
+                _low_pass_rows(
+                    staged, y, end, height, around_x - reach_x, count + 2 * reach_x, taps_y, vertical, lanes, offset
+                )
                 if x < reach_x or x + count + reach_x > width:
-                    _clear_outside(vertical, end - y, x - reach_x, count + 2 * reach_x, width)
+                    _clear_outside(vertical, end - y, x - reach_x, count + 2 * reach_x, width, nothing)
                 if y == y0:
                     _start_sums(staged, y, height, ry, around_x - rx, count + 2 * rx, integers)
                 _finish_rows(
                     staged, vertical, y, end, height, around_x - rx, box_y, box_x, taps_x, threshold, scale,
-                    exact_single, integers, count, largest, levels, x, spare, ends, lanes, parts,
+                    exact_single, integers, count, largest, levels, x, spare, ends, lanes, parts, offset,
                 )  # fmt: skip
     peak = 0.0
     for i in range(lanes):

@@ -204,7 +204,7 @@ class CentroidDetector:
             return 0
         count: int = maxima.find_maxima(
             areas["levels"], y0, y1, x0, x1, *parameters.window, threshold, int(Column.ROW), room, work.lines,
-            work.dilated,
+            work.dilated, work.hits,
         )  # fmt: skip
         self._refinement.run(
             areas["levels"], pixels, self._flip, parameters.saturation, parameters.max_iterations,
@@ -312,9 +312,10 @@ class _Work:
         # step 3
         self.counts = np.zeros(levels.COUNTERS, np.int64)
         # step 4
-        columns = tile_width + window_x + maxima.SLACK
+        columns = maxima.columns_of(window_x)
         self.lines = aligned_zeros((window_x.bit_length() + 1, columns), level)
-        self.dilated = aligned_zeros((min(maxima.STRIP, tile_height) + window_y - 1, columns), level, flow=-1)
+        self.dilated = aligned_zeros((min(maxima.ROWS, tile_height) + window_y - 1, columns), level, flow=-1)
+        self.hits = np.zeros((maxima.ROWS, tile_width // 64 + 1), np.uint64)
         radius_y, radius_x = parameters.radius
         words = noise.row_words(tile_width, radius_x)
         self.marks = np.zeros((noise.ring_rows(radius_y) * (radius_x + 1), words), np.uint64)

@@ -276,6 +276,33 @@ as_f64 = _converter(types.float64)
 
 
 @intrinsic
+def as_sums(typingctx, vector):
+    """Wide enough to be added up: int32 for small integers, float64 for floats."""
+    element = types.float64 if _is_float(vector) else types.int32
+
+    def generate(context, builder, sig, args):
+        return _convert(builder, vector, element, args[0])
+
+    return Vector(element, vector.lanes)(vector), generate
+
+
+@intrinsic
+def as_floats(typingctx, vector, offset, like):
+    """Integers as floats of the type of an array; for float32, whose digits are few, less an offset (an int32)."""
+    single = like.dtype == types.float32
+
+    def generate(context, builder, sig, args):
+        value = args[0]
+        if single:
+            value = builder.sub(
+                value, _splat(builder, vector, context.cast(builder, args[1], sig.args[1], types.int32))
+            )
+        return _convert(builder, vector, like.dtype, value)
+
+    return Vector(like.dtype, vector.lanes)(vector, offset, like), generate
+
+
+@intrinsic
 def as_elements_of(typingctx, vector, array):
     """Converted to the element type of an array."""
 
@@ -336,8 +363,49 @@ def _reduction(name: str):
     return reduce
 
 
-total = _reduction("add")
 most = _reduction("umax")
+
+
+@intrinsic
+def total(typingctx, vector):
+    """The sum of all lanes: halves are added until one is left, an order that no compiler changes."""
+
+    def generate(context, builder, sig, args):
+        value, lanes = args[0], vector.lanes
+        while lanes > 1:
+            lanes //= 2
+            half = [
+                builder.shuffle_vector(
+                    value,
+                    ir.Constant(value.type, ir.Undefined),
+                    ir.Constant(ir.VectorType(ir.IntType(32), lanes), list(range(first, first + lanes))),
+                )
+                for first in (0, lanes)
+            ]
+            value = builder.fadd(*half) if _is_float(vector) else builder.add(*half)
+        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
+
+    return vector.element(vector), generate
+
+
+@intrinsic
+def splat_of(typingctx, value, vector):
+    """The same number in all lanes of a vector of the same kind."""
+
+    def generate(context, builder, sig, args):
+        return _splat(builder, vector, context.cast(builder, args[0], sig.args[0], vector.element))
+
+    return vector(value, vector), generate
+
+
+@intrinsic
+def zeros_of(typingctx, vector):
+    """A vector of the same kind, all zero."""
+
+    def generate(context, builder, sig, args):
+        return ir.Constant(_llvm(vector), None)
+
+    return vector(vector), generate
 
 
 def _shift(name: str):

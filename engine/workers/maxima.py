@@ -14,8 +14,13 @@ import numpy as np
 from engine.workers.compiled import kernel
 from engine.workers.lanes import bits, larger, load_like, splat_like, store, trailing_zeros
 
-STRIP = 96  # rows whose dilation is computed at a time: they stay in the second-level cache
-SLACK = 128  # columns behind a row of work space that vectors may touch
+ROWS, COLUMNS = 96, 512  # whose dilation is computed at a time, in the cache
+_SLACK = 128  # columns behind a row of work space that vectors may touch
+
+
+def columns_of(window_x: int) -> int:
+    """Columns that the work space for levels needs."""
+    return COLUMNS + window_x + _SLACK
 
 
 @kernel
@@ -56,54 +61,71 @@ def _dilate_columns(levels, y0, y1, x0, x1, window, lines, work, lanes):
 
 @kernel
 def _dilate_rows(work, used, window, count, lanes):
-    """Largest of `window` rows from each on, in place."""
-    power = 1
-    valid = used
-    while power < window:
-        step = power if 2 * power <= window else window - power
-        valid -= step
-        for i in range(valid):
-            for j in range(0, count, lanes):
+    """Largest of `window` rows from each on, in place; a few columns after another, whose rows stay in the cache."""
+    for j in range(0, count, lanes):
+        power = 1
+        valid = used
+        while power < window:
+            step = power if 2 * power <= window else window - power
+            valid -= step
+            for i in range(valid):
                 store(work, i, j, larger(load_like(work, i, j, work), load_like(work, i + step, j, work)))
-        power += step
+            power += step
 
 
 @kernel
-def find_maxima(levels, y0, y1, x0, x1, window_y, window_x, threshold, row_column, features, lines, work):
+def _mark_maxima(levels, y0, y1, x0, count, limit, work, hits, first_bit):
+    """Set the bits of the maxima in rows y0 to y1, columns x0 to x0 + count; `first_bit` is that of column x0."""
+    width = levels.shape[1]
+    lanes = 64 // levels.itemsize
+    least = splat_like(limit, levels)
+    for y in range(y0, y1):
+        for j in range(0, count, lanes):
+            bit = first_bit + j
+            if x0 + j + lanes <= width:
+                value = load_like(levels, y, x0 + j, levels)
+                found = bits((value == load_like(work, y - y0, j, levels)) & (value > least))
+                if count - j < lanes:
+                    found &= (np.uint64(1) << np.uint64(count - j)) - np.uint64(1)
+            else:
+                found = np.uint64(0)
+                for i in range(count - j):
+                    level = levels[y, x0 + j + i]
+                    if level == work[y - y0, j + i] and level > limit:
+                        found |= np.uint64(1) << np.uint64(i)
+            if bit & 63 == 0:
+                hits[y - y0, bit >> 6] = found
+            else:
+                hits[y - y0, bit >> 6] |= found << np.uint64(bit & 63)
+
+
+@kernel
+def find_maxima(levels, y0, y1, x0, x1, window_y, window_x, threshold, row_column, features, lines, work, hits):
     """Find the maxima in rows y0 to y1, columns x0 to x1, in raster order; return how many there are.
 
     Row and column of each go into features[n, row_column:row_column + 2], as far as there is room. Work space, of the
-    levels' type: `lines`, one row more than the window's width has bits, and `work`, STRIP + window_y - 1 rows.
+    levels' type: `lines`, one row more than the window's width has bits, and `work`, ROWS + window_y - 1 rows, both as
+    long as columns_of(window_x); uint64: `hits`, ROWS rows of a bit for each column.
     """
-    width = levels.shape[1]
     lanes = 64 // levels.itemsize
     above = (window_y - 1) // 2
-    count = x1 - x0
     found = 0
-    limit = splat_like(np.int64(np.floor(threshold)), levels)  # of an integer: v > threshold is v > floor(threshold)
-    for strip in range(y0, y1, STRIP):
-        end = min(strip + STRIP, y1)
-        used = end - strip + window_y - 1
-        _dilate_columns(levels, strip - above, strip - above + used, x0, x1, window_x, lines, work, lanes)
-        _dilate_rows(work, used, window_y, count, lanes)
-        for y in range(strip, end):
-            for j in range(0, count, lanes):
-                if x0 + j + lanes <= width:
-                    value = load_like(levels, y, x0 + j, levels)
-                    hits = bits((value == load_like(work, y - strip, j, levels)) & (value > limit))
-                    if count - j < lanes:
-                        hits &= (np.uint64(1) << np.uint64(count - j)) - np.uint64(1)
-                else:
-                    hits = np.uint64(0)
-                    for i in range(count - j):
-                        level = levels[y, x0 + j + i]
-                        if level == work[y - strip, j + i] and level > threshold:
-                            hits |= np.uint64(1) << np.uint64(i)
-                while hits != 0:
-                    i = np.int64(trailing_zeros(hits))
-                    hits &= hits - np.uint64(1)
+    limit = np.int64(np.floor(threshold))  # of an integer: v > threshold is v > floor(threshold)
+    for top in range(y0, y1, ROWS):
+        end = min(top + ROWS, y1)
+        used = end - top + window_y - 1
+        for x in range(x0, x1, COLUMNS):
+            count = min(COLUMNS, x1 - x)
+            _dilate_columns(levels, top - above, top - above + used, x, x + count, window_x, lines, work, lanes)
+            _dilate_rows(work, used, window_y, count, lanes)
+            _mark_maxima(levels, top, end, x, count, limit, work, hits, x - x0)
+        for y in range(top, end):
+            for k in range((x1 - x0 + 63) // 64):
+                word = hits[y - top, k]
+                while word != 0:
                     if found < features.shape[0]:
                         features[found, row_column] = y
-                        features[found, row_column + 1] = x0 + j + i
+                        features[found, row_column + 1] = x0 + 64 * k + np.int64(trailing_zeros(word))
                     found += 1
+                    word &= word - np.uint64(1)
     return found

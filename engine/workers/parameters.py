@@ -20,6 +20,7 @@ IntPair = tuple[int, int]
 
 INTEGER_TYPES = ("uint8", "uint16")
 FLOAT_TYPES = ("float32", "float64")
+PRECISIONS = ("double", "single")
 LARGEST_SMOOTHING = 4095  # the box mean's division by multiplication is exact up to here
 LARGEST_DIAMETER = 255  # sums over a row of a mask fit in 32 bits
 
@@ -50,6 +51,7 @@ class LocateParameters:
     min_signal: float = 0.0  # kept: signal > min_signal
     bits: int = 0  # of a pixel that count; 0: all of the type
     high_aligned: bool = False  # they are the upper ones
+    precision: str = "double"  # of the band-pass: trackpy's; "single" is faster
 
     def __post_init__(self) -> None:
         if self.dtype not in INTEGER_TYPES + FLOAT_TYPES:
@@ -65,6 +67,8 @@ class LocateParameters:
             raise ValueError(f"separation: {min(self.separation)} is negative")
         if any(size < 0 for size in self.noise_size):
             raise ValueError(f"noise_size: {min(self.noise_size)} is negative")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision: {self.precision!r} is none of {', '.join(PRECISIONS)}")
         if not 0.0 <= self.percentile <= 100.0:
             raise ValueError("Percentiles must be in the range [0, 100]")
         if self.max_iterations < 1:
@@ -97,6 +101,7 @@ class LocateParameters:
             min_signal=tracking.min_signal,
             bits=camera.bits,
             high_aligned=camera.high_aligned,
+            precision=tracking.precision,
         )
 
     @property

@@ -17,8 +17,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.workers.compiled import inlined, kernel
-from engine.workers.lanes import as_f64, as_i32, as_i64, lane, larger, load, most, select, splat, total
+from engine.workers.compiled import kernel
+from engine.workers.lanes import (
+    as_f64,
+    as_i32,
+    as_i64,
+    as_sums,
+    bits,
+    count_ones,
+    larger,
+    load,
+    most,
+    select,
+    splat,
+    splat_of,
+    total,
+    zeros_of,
+)
 from engine.workers.layout import aligned_zeros
 from engine.workers.masks import Mask
 
@@ -82,13 +97,6 @@ class Refinement:
         )  # fmt: skip
 
 
-@inlined
-def _sum_of(v):
-    return ((lane(v, 0) + lane(v, 4)) + (lane(v, 2) + lane(v, 6))) + (
-        (lane(v, 1) + lane(v, 5)) + (lane(v, 3) + lane(v, 7))
-    )
-
-
 @kernel
 def refine(
     levels, pixels, width, flip, saturation, ry, rx, vectors, start, inside, columns, floats, max_iterations,
@@ -98,7 +106,7 @@ def refine(
     height = levels.shape[0]
     last_x = levels.shape[1] - _LANES * vectors
     cosine_of, sine_of, row_2_of = floats[_COSINE], floats[_SINE], floats[_ROW_2]
-    limit = np.float64(saturation)
+    limit = splat_of(saturation, as_sums(load(pixels, 0, 0, 16)))
     for n in range(count):
         y, x = np.int64(features[n, 9]), np.int64(features[n, 10])
         at_y, at_x = y, x
@@ -137,34 +145,29 @@ def refine(
         # What is at the last place that was looked at.
         top, left = at_y - ry, min(at_x - rx, last_x)
         weight = start - (at_x - rx - left)
-        cosine, sine, square_y, raw, full = splat(0.0, 8), splat(0.0, 8), splat(0.0, 8), splat(0.0, 8), splat(0.0, 8)
-        brightest = splat(np.int32(0), 8)
-        covered = np.int64(0)
+        cosine, sine, square_y = splat(0.0, 8), splat(0.0, 8), splat(0.0, 8)
         for i in range(2 * ry + 1):
-            for j in range(0, _LANES * vectors, 8):
-                mask = load(inside, i, weight + j, 8)
-                level = as_i32(load(levels, top + i, left + j, 8))
-                brightest = larger(brightest, level & mask)
-                value = as_f64(level)
+            for j in range(0, 16 * vectors, 8):
+                value = as_f64(as_i32(load(levels, top + i, left + j, 8)))
                 cosine += value * load(cosine_of, i, weight + j, 8)
                 sine += value * load(sine_of, i, weight + j, 8)
                 square_y += value * load(row_2_of, i, weight + j, 8)
-                value = as_f64(load(pixels, top + i, left + j, 8))
-                within = mask != splat(np.int32(0), 8)
-                raw += select(within, value, splat(0.0, 8))
-                full += select(within & (value >= splat(limit, 8)), splat(1.0, 8), splat(0.0, 8))
-        raw_mass = _sum_of(raw)
+        brightest = splat(np.int32(0), 16)
+        raw = zeros_of(as_sums(load(pixels, top, left, 16)))
+        full, covered = np.uint64(0), np.uint64(0)
+        for i in range(2 * ry + 1):
+            for j in range(0, 16 * vectors, 16):
+                mask = load(inside, i, weight + j, 16)
+                brightest = larger(brightest, as_i32(load(levels, top + i, left + j, 16)) & mask)
+                value = as_sums(load(pixels, top + i, left + j, 16))
+                within = mask != splat(np.int32(0), 16)
+                raw += select(within, value, zeros_of(value))
+                full += count_ones(bits(within & (value >= limit)))
+                covered += count_ones(bits(within))
+        raw_mass = total(as_f64(raw))
         if flip:
-            for i in range(2 * ry + 1):
-                for j in range(0, _LANES * vectors, 16):
-                    covered -= total(load(inside, i, start + j, 16))
             raw_mass = np.float64(covered) * np.float64(flip) - raw_mass
-        ecc_cosine, ecc_sine, moment_y, moment_x = (
-            _sum_of(cosine),
-            _sum_of(sine),
-            _sum_of(square_y),
-            np.float64(square_x),
-        )
+        ecc_cosine, ecc_sine, moment_y, moment_x = total(cosine), total(sine), total(square_y), np.float64(square_x)
         if ry == rx:
             features[n, 3] = np.sqrt((moment_y + moment_x) / np.float64(mass))
             features[n, 4] = features[n, 3]
@@ -173,4 +176,4 @@ def refine(
             features[n, 4] = np.sqrt(2 * moment_x / np.float64(mass))
         middle = np.float64(levels[at_y, at_x])
         features[n, 5] = np.sqrt(ecc_cosine * ecc_cosine + ecc_sine * ecc_sine) / (np.float64(mass) - middle + 1e-6)
-        features[n, 6], features[n, 7], features[n, 8] = most(brightest), raw_mass, _sum_of(full)
+        features[n, 6], features[n, 7], features[n, 8] = most(brightest), raw_mass, full

@@ -250,3 +250,28 @@ def test_warm_compiles_what_a_frame_needs() -> None:
     """And runs on any settings, frames smaller than a feature included."""
     for image in (np.zeros((8, 8), np.uint8), np.zeros((300, 200), np.uint16)):
         CentroidDetector(parameters(image, diameter=21)).warm()
+
+
+# --- single precision -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tile", TILES, ids=str)
+def test_single_precision_does_not_depend_on_tiles_either(tile: tuple[int, int]) -> None:
+    image = spots((211, 307), 60, 2, hot=5)
+    settings_ = parameters(image, precision="single")
+    assert Bench(settings_, tile).track(image) == Bench(settings_).track(image)
+
+
+def test_single_precision_finds_the_same_particles() -> None:
+    image = spots((700, 600), 150, 7, sigma=3.8, peak=2500)
+    rows = {}
+    for precision in ("double", "single"):
+        bench = Bench(parameters(image, diameter=21, percentile=14.0, precision=precision))
+        bench.track(image)
+        rows[precision] = bench.rows[: int(bench.meta["rows"][0])].copy()
+    double, single = rows["double"], rows["single"]
+    real = 3 * np.median(double["mass"])
+    assert (single["mass"] > real).sum() == (double["mass"] > real).sum() > 50
+    apart = np.hypot(double["x"][:, None] - single["x"], double["y"][:, None] - single["y"]).min(axis=1)
+    assert (apart < 1e-4).mean() >= 0.999
+    assert apart[double["mass"] > real].max() < 1e-4
