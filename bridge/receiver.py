@@ -41,6 +41,8 @@ COUNTERS = (
     *(f"note{i}_{name}" for i in (0, 1) for name in _NOTE),  # see the module
 )
 TICK_S = 0.1
+UNKNOWN_ERROR_NS = 10 * NS
+"""Error of a camera time whose clock is not known yet: it stands for "some time before it arrived"."""
 REMEMBERED_LOSSES = 1000
 NAN = float("nan")
 
@@ -181,9 +183,11 @@ class RingStore:
         offset = header.offset_ns
         source = TimeSource(header.time_source)
         t_sent = header.t_sent_ns + offset if offset is not None else t_received_ns
-        if header.t_ns is not None and offset is not None:
-            t_source, t_camera = header.t_ns, header.t_ns + offset
-            error = header.t_error_ns + header.offset_error_ns
+        if header.t_ns is not None:
+            # Velocities use the source's clock alone, also while nobody knows how it stands to ours.
+            t_source = header.t_ns
+            t_camera = header.t_ns + offset if offset is not None else t_received_ns
+            error = header.t_error_ns + header.offset_error_ns if offset is not None else UNKNOWN_ERROR_NS
         elif header.live:
             t_source = t_camera = t_received_ns
             error, source = 0, TimeSource.ARRIVAL

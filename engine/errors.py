@@ -34,9 +34,5 @@ class ClosedError(RingtrackError):
     """The run has ended, or this object was closed."""
 
 
-class OverrunError(RingtrackError):
-    """A reader was too slow: the writer used its slot again, so what it saw may be mixed."""
-
-
 class InternalError(RingtrackError):
     """Ours: something happened that the design rules out."""

@@ -85,7 +85,8 @@ def _processes(experiment: Experiment, source: str | None, options: dict[str, An
     ]
     readers = [name for name in ("hdf5", "csv") if getattr(record, name)]
     wanted += [
-        {"name": name, "target": f"recorders.{name}:main", "kind": "recorder", "reader": i, "nice": 5, "stall_s": 8.0,
+        {"name": name, "target": f"recorders.{name}:main", "kind": "recorder", "reader": i, "nice": 5,
+         "stall_s": max(8.0, experiment.ring.hold_s + 5.0),
          "vital": False}
         for i, name in enumerate(readers)
     ]  # fmt: skip

@@ -69,6 +69,7 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: dict[str, float]
     first_received_ns: int
     last_published_ns: int
+    last_frame: int  # the last number that was published
     held_ns: dict[str, int]
     ledger_overrun: bool
 
@@ -77,7 +78,8 @@ class Recording(msgspec.Struct, frozen=True):
     """What the HDF5 file of the run says."""
 
     frames: int  # with their rows
-    missed: list[LostRange]  # what the recorder itself did not get
+    last_frame: int  # the last number in it
+    lost: list[LostRange]  # what was lost in tracking and what the recorder itself did not get
     lost_at: dict[str, int]  # frames lost at each step
 
 
@@ -86,10 +88,8 @@ def read_truth(rings: Rings, tally: dict[str, int], first_received_ns: int) -> T
     closing = tally["closed"]
     newest, published = rings.frames.newest, rings.results.newest
     losses, overrun = _ledger(rings)
-    last_ns = 0
-    for place in (published, published - 1):
-        if place >= 0 and rings.results.is_there(place) and not last_ns:
-            last_ns = int(rings.results.record(place)["t_published_ns"][0])
+    last_place = published - closing
+    last = rings.results.record(last_place)[0] if last_place >= 0 and rings.results.is_there(last_place) else None
     histogram = sum(rings.block(process.name).histogram() for process in rings.plan.of_kind("linker"))
     receiver = rings.block("receiver").counters()
     return Truth(
@@ -99,7 +99,8 @@ def read_truth(rings: Rings, tally: dict[str, int], first_received_ns: int) -> T
         losses=losses,
         latency_ms={k: v for k, v in quantiles_ms(np.asarray(histogram)).items() if k != "count"},
         first_received_ns=first_received_ns,
-        last_published_ns=last_ns,
+        last_published_ns=0 if last is None else int(last["t_published_ns"]),
+        last_frame=-1 if last is None else int(last["frame"]),
         held_ns={who: receiver.get(f"held_{who}_ns", 0) for who in ("trackers", "readers")},
         ledger_overrun=overrun,
     )
@@ -117,8 +118,7 @@ def summarise(
 ) -> RunSummary:
     """Put the account together from the rings and from the file (None: nothing was recorded)."""
     tally = truth.tally
-    missed = recording.missed if recording else []
-    lost = sorted(truth.losses + missed, key=lambda loss: (loss.first, loss.last))
+    lost = truth.losses + _unwritten(truth, recording) + (recording.lost if recording else [])
     seconds = (truth.last_published_ns - truth.first_received_ns) / 1e9
     accounting = _account(truth, recording)
     return RunSummary(
@@ -136,7 +136,7 @@ def summarise(
         filtered={name.removeprefix("removed_"): n for name, n in tally.items() if name.startswith("removed_")},
         overflow=tally["overflow"],
         accounting=accounting,
-        lost=lost,
+        lost=sorted(lost, key=lambda loss: (loss.first, loss.last)),
         restarts={child.name: child.restarts for child in children if child.restarts},
         held_ms={who: ns / 1e6 for who, ns in truth.held_ns.items()},
     )
@@ -182,6 +182,14 @@ def _account(truth: Truth, recording: Recording | None) -> list[StepAccount]:
     steps.append(StepAccount("tracker", arrived, tracked, failed, arrived - tracked - failed))
     steps.append(StepAccount("linker", tracked, tracked, 0, 0))
     if recording:
-        missed = sum(loss.last - loss.first + 1 for loss in recording.missed)
-        steps.append(StepAccount("recorder", tracked, recording.frames, missed, tracked - recording.frames - missed))
+        # The run has ended: what is not in the file will not come any more.
+        steps.append(StepAccount("recorder", tracked, recording.frames, tracked - recording.frames, 0))
     return steps
+
+
+def _unwritten(truth: Truth, recording: Recording | None) -> list[LostRange]:
+    """What was published after the recorder was given up: a range of numbers, those in `truth.losses` among them."""
+    if recording is None or recording.last_frame >= truth.last_frame:
+        return []
+    cause = CAUSE_WORDS[Cause.PART_STAYED_DEAD]
+    return [LostRange(recording.last_frame + 1, truth.last_frame, Step.RECORDER.name.lower(), cause)]

@@ -36,6 +36,8 @@ DRAIN_IDLE_LIMIT_S = 15.0
 """Draining goes on as long as anything moves; after so long without it is given up."""
 REST_LIMIT_S = 3.0
 NAMES_EVERY_S = 1.0
+TOLD = ("stayed dead", "stalled", "not drained")
+"""Events that whoever sits at the terminal hears of at once."""
 UNFIT = (2, 3)
 """Exit statuses of a child that no restart mends: settings, or the machine (port in use, disk, missing extra)."""
 
@@ -60,6 +62,7 @@ class Supervisor:
         children: list[Child],
         on_tick: Callable[[Supervisor], None] = lambda _: None,
         duration_s: float = 0.0,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.plan = plan
         self.rings = rings
@@ -71,6 +74,7 @@ class Supervisor:
         self.running_since_ns = 0
         self._log = Log(Path(plan.run_folder) / "log.jsonl", "supervisor")
         self._on_tick = on_tick
+        self._say = say
         self._duration_s = duration_s
         self._stop_requests = 0
         self._source_was_ready = False
@@ -87,6 +91,8 @@ class Supervisor:
         if kind != "phase":
             note = Log(Path(self.plan.run_folder) / "events.jsonl", "supervisor")
             note("info", message, event=kind, t_ns=monotonic_ns(), **facts)
+        if kind in TOLD:
+            self._say(message)
 
     @property
     def could_not_start(self) -> bool:
@@ -185,7 +191,8 @@ class Supervisor:
         self.rings.ring_all_bells()
 
     def _stayed_dead(self, child: Child, unfit: bool) -> None:
-        self.event("stayed dead", f"{child.name} is not started again")
+        why = child.complaint.strip().splitlines()[-1:]
+        self.event("stayed dead", f"{child.name} is not started again: {''.join(why) or 'it died too often'}")
         if child.process.reader >= 0:
             CursorTable(self.rings.results).expect(child.process.reader, expected=False)
         if child.process.frame_reader >= 0:

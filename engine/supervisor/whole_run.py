@@ -136,7 +136,7 @@ def _supervise(
             say(f"run {plan.run_folder}  ({rings.bytes / 2**20:.0f} MiB of shared memory)")
         environment = kernels.child_environment()
         children = [Child(process, rings.block(process.name), path, environment) for process in plan.processes]
-        supervisor = Supervisor(plan, rings, children, onlooker, duration_s)
+        supervisor = Supervisor(plan, rings, children, onlooker, duration_s, say)
         supervisor.run()
         onlooker.line.end()
         return supervisor, read_truth(rings, supervisor.tally(), onlooker.first_received_ns)
@@ -226,14 +226,16 @@ def _finish_recording(plan: Plan, log: Log) -> Recording | None:
             log("error", f"{first.name} stays in its parts: {error}")
         opened = Run.open(first)
         account, lost = opened.accounting, opened.lost
+        last_frame = int(opened.metadata["processing_metrics"]["last_frame"])
     except RunError as error:
         log("error", str(error))
-        return Recording(0, [], {})
+        return Recording(0, -1, [], {})
     recorder = Step.RECORDER.name.lower()
-    own = lost[lost["step"] == recorder]
+    own = lost[lost["step"].isin([Step.TRACKER.name.lower(), recorder])]
     columns = (own[name].tolist() for name in ("first", "last", "step", "cause"))
     lost_at = {str(step): int(count) for step, count in account["lost"].items()}
-    return Recording(int(account["out"][recorder]), [LostRange(*row) for row in zip(*columns)], lost_at)
+    ranges = [LostRange(*row) for row in zip(*columns)]
+    return Recording(int(account["out"][recorder]), last_frame, ranges, lost_at)
 
 
 def _clear_marks(folder: Path) -> None:

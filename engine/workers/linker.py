@@ -77,6 +77,7 @@ class Linker:
             # A missing frame for linking, like one that never came.
             new[TALLY_BYTES:] = old[TALLY_BYTES:]
             tally["failed"] += 1
+            self._job.log("error", f"frame {int(meta['frame'][0])} was lost: a unit of its tracking failed twice")
         else:
             self._link(old[TALLY_BYTES:], new[TALLY_BYTES:], meta, rows[:count], tally)
         rings.state.end(place)
