@@ -218,6 +218,7 @@ def test_real_frames_in_tiles(number: int) -> None:
 # --- tiles themselves -------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 300), st.integers(1, 300)), tile=st.tuples(st.integers(1, 400), st.integers(1, 400))
 )
@@ -228,6 +229,7 @@ def test_cores_cover_every_pixel_once(shape: tuple[int, int], tile: tuple[int, i
     assert (covered == 1).all()
 
 
+@settings(deadline=None)
 @given(height=st.integers(1, 4096), width=st.integers(1, 4096), workers=st.integers(1, 64))
 def test_a_chosen_tile_fits_the_frame(height: int, width: int, workers: int) -> None:
     rows, columns = choose_tile((height, width), workers)

@@ -1,0 +1,132 @@
+"""Vectors of kernels do what numpy does, lane by lane."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numba import njit
+
+from engine.workers.lanes import (
+    as_f32,
+    as_f64,
+    as_floats,
+    as_i32,
+    as_i64,
+    as_sums,
+    as_u8,
+    bits,
+    count_ones,
+    lane,
+    larger,
+    load,
+    load_like,
+    most,
+    select,
+    shifted_down,
+    shifted_up,
+    splat,
+    splat_like,
+    store,
+    total,
+    trailing_zeros,
+)
+
+
+def row(dtype: Any, seed: int = 0) -> Any:
+    rng = np.random.default_rng(seed)
+    if np.dtype(dtype).kind == "f":
+        return rng.normal(0, 100, (2, 64)).astype(dtype)
+    largest = min(int(np.iinfo(dtype).max), 2**31 - 1)
+    return rng.integers(0, largest, (2, 64)).astype(dtype)
+
+
+@njit
+def _arithmetic(a: Any, b: Any, out: Any) -> None:
+    one, other = load(a, 0, 3, 8), load(b, 1, 5, 8)
+    store(out, 0, 0, one + other)
+    store(out, 1, 0, one - other)
+    store(out, 2, 0, one * other)
+    store(out, 3, 0, larger(one, other))
+    store(out, 4, 0, select(one >= other, one, other - one))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.int64, np.float32, np.float64])
+def test_arithmetic(dtype: Any) -> None:
+    a, b, out = row(dtype), row(dtype, 1), np.zeros((5, 64), dtype)
+    _arithmetic(a, b, out)
+    one, other = a[0, 3:11], b[1, 5:13]
+    with np.errstate(over="ignore"):
+        expected = [one + other, one - other, one * other, np.maximum(one, other)]
+        expected.append(np.where(one >= other, one, other - one))
+    np.testing.assert_array_equal(out[:, :8], expected)
+
+
+@njit
+def _conversions(a: Any, out: Any, like: Any) -> None:
+    v = load(a, 0, 0, 16)
+    store(out, 0, 0, as_f64(as_i32(v)))
+    store(out, 1, 0, as_f64(as_f32(v)))
+    store(out, 2, 0, as_f64(as_i64(v)))
+    store(out, 3, 0, as_f64(as_u8(as_i32(v))))
+    store(out, 4, 0, as_f64(as_sums(v)))
+    store(out, 5, 0, as_f64(as_floats(as_i32(v), 7, like)))
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_conversions(single: bool) -> None:
+    a, out = row(np.uint16), np.zeros((6, 16))
+    _conversions(a, out, np.zeros(1, np.float32 if single else np.float64))
+    v = a[0, :16].astype(float)
+    np.testing.assert_array_equal(out, [v, v, v, v % 256, v, v - 7 if single else v])
+
+
+def test_floats_become_integers_towards_zero() -> None:
+    @njit
+    def cut(a: Any, out: Any) -> None:
+        store(out, 0, 0, as_i32(load(a, 0, 0, 8)))
+
+    a, out = np.array([[-1.9, -0.5, 0.0, 0.999, 1.0, 2.5, 1e6 + 0.5, -7.0]]), np.zeros((1, 8), np.int32)
+    cut(a, out)
+    np.testing.assert_array_equal(out[0], a[0].astype(np.int32))
+
+
+def test_across_lanes() -> None:
+    @njit
+    def across(a: Any, f: Any) -> Any:
+        v = load(a, 0, 0, 16)
+        mask = bits(v > splat(np.int32(2**30), 16))
+        return (
+            total(as_i64(v)),
+            most(v),
+            mask,
+            count_ones(mask),
+            trailing_zeros(mask),
+            lane(v, 3),
+            total(load(f, 0, 0, 8)),
+        )
+
+    a, f = row(np.int32), row(np.float64)
+    sums, largest, mask, ones, zeros, third, floats = across(a, f)
+    v = a[0, :16].astype(np.int64)
+    expected = sum(1 << k for k in range(16) if v[k] > 2**30)
+    assert (sums, largest, mask, third) == (v.sum(), v.max(), expected, v[3])
+    assert ones == expected.bit_count()
+    assert zeros == (expected & -expected).bit_length() - 1
+    w = f[0]
+    assert floats == ((w[0] + w[4]) + (w[2] + w[6])) + ((w[1] + w[5]) + (w[3] + w[7]))
+
+
+def test_lanes_of_another_array_and_shifts() -> None:
+    @njit
+    def shifts(a: Any, out: Any) -> None:
+        v = load_like(a, 0, 0, a) | splat_like(1, a)
+        store(out, 0, 0, shifted_up(v, 1))
+        store(out, 1, 0, shifted_down(v, 63))
+        store(out, 2, 0, v ^ v)
+
+    a, out = row(np.int64).astype(np.uint64) << np.uint64(33), np.ones((3, 8), np.uint64)
+    shifts(a, out)
+    v = a[0, :8] | np.uint64(1)
+    np.testing.assert_array_equal(out, [v << np.uint64(1), v >> np.uint64(63), v * np.uint64(0)])
