@@ -30,15 +30,15 @@ $(BIN)/python:
 	  { rm -rf $(VENV); echo "Python's venv module is missing (Debian and Ubuntu: apt install python3-venv)" >&2; exit 3; }
 
 $(RUN_STAMP): | $(BIN)/python
-	@echo "Installing into $(VENV) ..." >&2
+	@echo "Installing into $(VENV) (half a minute) ..." >&2
 	@$(PIP) -e . && touch $@
 
 $(TEST_STAMP): | $(BIN)/python
-	@echo "Installing into $(VENV), with what the tests need ..." >&2
+	@echo "Installing into $(VENV), with what the tests need (a minute) ..." >&2
 	@$(PIP) -e '.[test]' && touch $@ $(RUN_STAMP)
 
 $(LINT_STAMP): | $(BIN)/python
-	@echo "Installing into $(VENV), with what the tests and the linters need ..." >&2
+	@echo "Installing into $(VENV), with what the tests and the linters need (a minute) ..." >&2
 	@$(PIP) -e '.[test,lint]' && touch $@ $(TEST_STAMP) $(RUN_STAMP)
 
 env: $(LINT_STAMP)
