@@ -151,6 +151,9 @@ def files(size: int, fps: float, seconds: float, data: Path, folder: Path) -> tu
     for n in range(max(3 * WARM_FRAMES, round(fps * seconds))):
         due += 1 / fps
         time.sleep(max(0.0, due - time.monotonic()))
+        if n == 1:  # the sender is loading still: the first file waits for it, the others must not
+            _wait_for_first_frame(run)
+            due = time.monotonic()
         path = folder / f"frame_{n:06d}.tif"
         tifffile.imwrite(path, images[n % len(images)])
         closed_ns[path.name] = time.monotonic_ns()
@@ -163,12 +166,21 @@ def files(size: int, fps: float, seconds: float, data: Path, folder: Path) -> tu
     return summary, watched, Spread.of(delays[WARM_FRAMES:])
 
 
+def _wait_for_first_frame(run: StartedRun) -> None:
+    deadline = time.monotonic() + 60
+    with Rings(run.plan, owner=False) as rings:
+        while rings.frames.newest < 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+
 def zip_frames(simulator: Simulator, count: int) -> Iterator[Any]:
     """The first frames of a simulator."""
     return (frame for frame, _ in zip(simulator.frames(), range(count)))
 
 
 def row(size: int, way: str, summary: RunSummary, watched: Watched, latency: Spread | None = None) -> dict[str, Any]:
+    for loss in summary.lost:
+        say(f"{way}: frames {loss.first} to {loss.last} lost at {loss.step}: {loss.cause}")
     took = watched.cpu_ms
     p = summary.latency_ms
     return {
