@@ -101,7 +101,8 @@ class _Loop:
                 meta, rows = copied
                 if meta["kind"] == Kind.CLOSING:
                     self._end(earlier, int(meta["ledger"]))
-                    reader.done(place)
+                    # Never past the closing place: killed from here on, the next one has to meet it, to know the end.
+                    reader.done(self._last)
                     return
                 self._frame(earlier, meta, rows)
                 self._last = place
