@@ -60,6 +60,19 @@ def camera(size: int, fps: float, frames: int, live: bool = True) -> str:
     return f"simulated?width={size}&height={size}&beads={size // 10}&fps={fps:g}&loop=16&frames={frames}&live={live}"
 
 
+_undisturbed: list[bytes] = []
+
+
+def undisturbed(lab: Laboratory) -> bytes:
+    """`/tracks` of `small()` with the settings SMALL when nobody is harmed; one run for all tests."""
+    if not _undisturbed:
+        ended = lab.run(lab.settings(SMALL), "--source", lab.stack(small()))
+        assert_undisturbed(ended, ended.tracks_bytes, FRAMES)
+        assert len(ended.record.tracks_array) > 10 * FRAMES
+        _undisturbed.append(ended.tracks_bytes)
+    return _undisturbed[0]
+
+
 class Target:
     """One life of a process of a run: `signal` reaches it and nobody else, `wait` returns once it is dead."""
 

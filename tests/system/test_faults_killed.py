@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import recordings
-from tests.system.faults import FRAMES, SMALL, VICTIMS, assert_undisturbed, chance, killed_at, small
+from tests.system.faults import FRAMES, SMALL, VICTIMS, assert_undisturbed, chance, killed_at, small, undisturbed
 from tests.system.running import BULK_WATER, Laboratory
 
 MOMENTS = int(os.environ.get("RINGTRACK_MOMENTS", "50"))
@@ -19,33 +19,24 @@ KILLS_A_RUN = 5
 """A process that dies more than eight times in half a minute stays dead, by design."""
 
 
-@pytest.fixture(scope="module")
-def undisturbed(shared_lab: Laboratory) -> bytes:
-    """`/tracks` of a run of the small frames in which nobody is killed."""
-    ended = shared_lab.run(shared_lab.settings(SMALL), "--source", shared_lab.stack(small()))
-    assert_undisturbed(ended, ended.tracks_bytes, FRAMES)
-    assert len(ended.record.tracks_array) > 10 * FRAMES
-    return ended.tracks_bytes
-
-
-def test_each_process_killed_in_turn_changes_nothing(lab: Laboratory, undisturbed: bytes) -> None:
+def test_each_process_killed_in_turn_changes_nothing(lab: Laboratory) -> None:
     dice = chance("in turn")
     order = dice.sample(VICTIMS, len(VICTIMS))
     kills = [(20 * i + dice.randrange(20), [victim]) for i, victim in enumerate(order)]
     ended, killed = killed_at(lab, lab.settings(SMALL), lab.stack(small()), kills, dice)
     assert len(killed) == len(VICTIMS)
-    assert_undisturbed(ended, undisturbed, FRAMES, killed)
+    assert_undisturbed(ended, undisturbed(lab), FRAMES, killed)
     assert {f"{name} started again" for name in killed} <= {line["message"] for line in ended.log}
     in_file = ended.record.events
     assert (in_file["kind"] == "died").sum() == len(killed)
 
 
-def test_all_processes_killed_together_change_nothing(lab: Laboratory, undisturbed: bytes) -> None:
+def test_all_processes_killed_together_change_nothing(lab: Laboratory) -> None:
     dice = chance("together")
     kills = [(dice.randrange(1 + FRAMES // 3), VICTIMS), (FRAMES // 2 + dice.randrange(FRAMES // 3), VICTIMS)]
     ended, killed = killed_at(lab, lab.settings(SMALL), lab.stack(small()), kills, dice)
     assert len(killed) == 2 * len(VICTIMS)
-    assert_undisturbed(ended, undisturbed, FRAMES, killed)
+    assert_undisturbed(ended, undisturbed(lab), FRAMES, killed)
 
 
 @pytest.fixture(scope="module")

@@ -8,19 +8,27 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from recorders import Run, h5clear
-from tests.system.faults import SMALL, everybody, lost_numbers, lost_rows, names_in_shm, reached, small, target
+from tests.system.faults import (
+    SMALL,
+    everybody,
+    lost_numbers,
+    lost_rows,
+    names_in_shm,
+    reached,
+    small,
+    target,
+    undisturbed,
+)
 from tests.system.running import Ended, Laboratory, Running, wait_until
 
 GONE_WITHIN_S = 2.0
 CAMERA = "simulated?beads=20&fps=60&loop=16&sigma_px=2.5"
 SETTINGS: dict[str, dict[str, Any]] = {
     **SMALL,
-    "camera": {**SMALL["camera"], "fps": 60},
     "ring": {"seconds": 2.0, "max_particles": 512},
 }
 
@@ -56,17 +64,11 @@ def killed_supervisor(lab: Laboratory, source: str | Path, with_recorder: bool) 
         return run.plan.run_id, run.folder, names_in_shm(run.plan.run_id), took
 
 
-@pytest.fixture(scope="module")
-def expected(shared_lab: Laboratory) -> np.ndarray:
-    """`/tracks` of a run that nothing happens to."""
-    return shared_lab.run(shared_lab.settings(SETTINGS), "--source", shared_lab.stack(small())).record.tracks_array
-
-
 @pytest.mark.parametrize("with_recorder", [False, True], ids=["alone", "and the recorder"])
 def test_a_killed_supervisor_leaves_whole_files_and_the_next_start_cleans_up(
-    lab: Laboratory, expected: np.ndarray, with_recorder: bool
+    lab: Laboratory, with_recorder: bool
 ) -> None:
-    stack = lab.stack(small())
+    expected, stack = undisturbed(lab), lab.stack(small())
     for attempt in range(3):
         run_id, folder, segments, took = killed_supervisor(lab, stack, with_recorder)
         assert took < GONE_WITHIN_S
@@ -90,14 +92,14 @@ def test_a_killed_supervisor_leaves_whole_files_and_the_next_start_cleans_up(
     assert len(pd.read_hdf(file, "frames"))
 
 
-def tracks_are_whole(folder: Path, expected: np.ndarray) -> None:
+def tracks_are_whole(folder: Path, expected: bytes) -> None:
     """All that is in the file is right, and it is a good part of what there was to record."""
     record = Run.open(folder)
     tracks, frames = record.tracks_array, record.frames_array
     assert len(frames) > 0
     assert list(frames["frame"]) == list(range(len(frames)))
     assert int(frames["rows"].sum()) == len(tracks)
-    assert tracks.tobytes() == expected[: len(tracks)].tobytes()
+    assert tracks.tobytes() == expected[: tracks.nbytes]
 
 
 @pytest.mark.parametrize(
