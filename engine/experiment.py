@@ -137,9 +137,7 @@ class Record(Section, frozen=True, kw_only=True):
     hdf5: Annotated[bool, Meta(description="tracks, frames and events: tracking_run_001.h5")] = True
     images: Annotated[bool, Meta(description="camera frames, in the HDF5 file")] = False
     tiff: Annotated[bool, Meta(description="camera frames, one file each")] = False
-    csv: Annotated[
-        bool, Meta(description="100 bytes a row: 36 GB an hour at full load; `ringtrack export` writes it afterwards")
-    ] = False
+    csv: Annotated[bool, Meta(description="100 bytes a row: 36 GB an hour at full load; hdf5 holds the same")] = False
     flush_s: Annotated[float, Meta(gt=0, le=60, description="a crash of the recorder loses no more than this")] = 1.0
 
 

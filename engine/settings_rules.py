@@ -215,6 +215,24 @@ def _cores_exist(e: Experiment) -> Iterator[Fault]:
         )
 
 
+_NOT_IN_THIS_VERSION = (
+    "record.images",
+    "record.tiff",
+    "lsl.enabled",
+    "slm.enabled",
+    "monitor.enabled",
+    "web.enabled",
+)
+
+
+def _done_by_this_version(e: Experiment) -> Iterator[Fault]:
+    """What a settings file may ask for and nobody here would do: refused, rather than left out in silence."""
+    for key in _NOT_IN_THIS_VERSION:
+        section, name = key.split(".")
+        if getattr(getattr(e, section), name):
+            yield Fault(key, "this version of ringtrack cannot do that yet", remedy=f"Try {name} = false.")
+
+
 def _stretches(cores: tuple[int, ...]) -> str:
     """Core numbers in the form that `parse_cores` reads."""
     parts: list[list[int]] = []
@@ -237,4 +255,4 @@ RULES: tuple[Rule, ...] = (
     _addresses,
     _cores_form,
 )
-MACHINE_RULES: tuple[Rule, ...] = (_cores_exist,)
+MACHINE_RULES: tuple[Rule, ...] = (_cores_exist, _done_by_this_version)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import shutil
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ from engine.experiment import Experiment
 from engine.plan import Plan
 from engine.process import Log
 from engine.rings import Rings
+from engine.settings_rules import parse_address
 from engine.shm.ring import OverrunError
 from engine.shm.segment import NoRoomError, sweep
 from engine.supervisor import kernels
@@ -172,6 +175,23 @@ def _refuse_conflict(experiment: Experiment) -> None:
                 f"{other.plan.experiment.experiment.name!r} (process {other.plan.pid}, since {since}). "
                 "Stop it (ringtrack stop) or use another port"
             )
+    _refuse_taken_port(experiment.camera.listen)
+
+
+def _refuse_taken_port(listen: str) -> None:
+    """Say now what the receiver would find out when everything else has been loaded."""
+    host, port = parse_address(listen)
+    try:
+        found = socket.getaddrinfo("0.0.0.0" if host == "*" else host, port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        in_use = error.errno == errno.EADDRINUSE
+        fact = "is in use by another program. Stop it, or" if in_use else f"cannot be had: {error.strerror}. Please"
+        remedy = f"choose another (--set camera.listen=tcp://{host}:{port + 10 if in_use else port})"
+        raise MachineError(f"camera.listen: {listen} {fact} {remedy}") from None
 
 
 @contextmanager

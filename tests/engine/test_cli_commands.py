@@ -74,12 +74,20 @@ def test_init_can_write_to_stdout(ringtrack: Ringtrack) -> None:
 
 
 def test_check_says_what_settings_mean(ringtrack: Ringtrack) -> None:
-    done = ringtrack("check", "--set", "camera.fps=50", "--set", "record.images=true")
+    done = ringtrack("check", "--set", "camera.fps=50")
     assert done.status == 0
     for said in ("2048 x 2048 uint16", "50 a second: 419.4 MB/s", "frame ring", "an hour", "longest disk stall"):
         assert said in done.out
     assert "lets camera noise through" in done.err
     assert "lets camera noise through" not in ringtrack("check", "--set", "tracking.minmass=5000").err
+
+
+def test_what_this_version_cannot_do_is_refused(ringtrack: Ringtrack) -> None:
+    refused = ringtrack("check", "--set", "record.images=true", "--set", "web.enabled=true")
+    assert refused.status == 2
+    for key in ("record.images", "web.enabled"):
+        assert key in refused.err
+    assert "cannot do that yet" in refused.err
 
 
 def test_check_for_machines_is_one_json_object(ringtrack: Ringtrack) -> None:
