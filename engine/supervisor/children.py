@@ -37,6 +37,7 @@ class Child:
         self.promoted = False
         self.given_up = False
         self.finished = False  # it left in order
+        self.dismissed = False  # we ended it ourselves, at the end of the run
         self.restarts = 0
         self.due_at: float | None = 0.0  # when to start it (again), None while it lives or is not wanted
         self.complaint = ""  # the last lines that it wrote to standard error
@@ -78,6 +79,11 @@ class Child:
         """It said that it is ready, for work or as a spare."""
         return self.alive and self.block.state in (ProcessState.READY, ProcessState.SPARE)
 
+    @property
+    def loading(self) -> bool:
+        """It cannot be used yet."""
+        return self.block.state in (ProcessState.ABSENT, ProcessState.STARTING)
+
     def start(self) -> None:
         """Start the process; its block is its own from now on."""
         self.block.reset()
@@ -113,6 +119,11 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 self._popen.send_signal(signal.SIGKILL)
 
+    def dismiss(self) -> None:
+        """Kill it because it is not needed any more: no death that anybody has to hear of."""
+        self.dismissed = True
+        self.kill()
+
     def read_stderr(self) -> list[str] | None:
         """What it complained of since the last time, as lines; None once it has closed its end."""
         with contextlib.suppress(BlockingIOError, OSError, AssertionError):
@@ -131,7 +142,7 @@ class Child:
         seen = (self.block.beats, self.block.state)
         if seen != self._seen:  # a new state too: what took long to load is not late when it has just been loaded
             self._seen, self._moved_at = seen, now
-        limit = STARTING_LIMIT_S if seen[1] in (ProcessState.ABSENT, ProcessState.STARTING) else None
+        limit = STARTING_LIMIT_S if self.loading else None
         return now - self._moved_at > (limit or self.process.stall_s)
 
     def forgive(self, now: float) -> None:

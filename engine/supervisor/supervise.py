@@ -175,6 +175,9 @@ class Supervisor:
             self.rings.units.raise_incarnation(child.process.worker)
         if child.finished:
             child.promoted = was_promoted = False
+        elif child.dismissed:
+            child.promoted = was_promoted = False
+            self._log("info", f"{child.name} was not waited for", pid=pid)
         else:
             facts = {"pid": pid, "complaint": child.complaint[-500:]} if child.complaint else {"pid": pid}
             self.event("died", f"{child.name} {how}", **facts)
@@ -241,7 +244,7 @@ class Supervisor:
             self.event("stopped by force", "stopped by force")
             for child in self.children:
                 child.due_at = None
-                child.kill()
+                child.dismiss()
             self._enter(Phase.STOPPING_REST, now)
         elif self._stop_requests and self.phase in (Phase.STARTING, Phase.RUNNING):
             started = self.phase is Phase.RUNNING
@@ -261,6 +264,8 @@ class Supervisor:
             for child in self.children:
                 child.due_at = None
                 child.command_stop()
+                if child.alive and child.loading:
+                    child.dismiss()  # it has nothing to finish, and would not hear of it for seconds
             self.rings.ring_all_bells()
 
     def _in_starting(self, now: float) -> None:
@@ -312,7 +317,7 @@ class Supervisor:
             self._enter(Phase.DONE, now)
         elif now - self._phase_since > REST_LIMIT_S:
             for child in left:
-                child.kill()
+                child.dismiss()
 
     def _next_when_gone(self, kind: str, phase: Phase, limit_s: float, now: float) -> None:
         alive = [child for child in self._of_kind(kind) if child.alive]
