@@ -247,8 +247,7 @@ class Supervisor:
                 child.dismiss()
             self._enter(Phase.STOPPING_REST, now)
         elif self._stop_requests and self.phase in (Phase.STARTING, Phase.RUNNING):
-            started = self.phase is Phase.RUNNING
-            self._enter(Phase.STOPPING_SOURCE if started else Phase.STOPPING_REST, now)
+            self._enter(Phase.STOPPING_SOURCE if self._may_hold_frames() else Phase.STOPPING_REST, now)
         getattr(self, f"_in_{self.phase.name.lower()}")(now)
 
     def _enter(self, phase: Phase, now: float) -> None:
@@ -267,6 +266,12 @@ class Supervisor:
                 if child.alive and child.loading:
                     child.dismiss()  # it has nothing to finish, and would not hear of it for seconds
             self.rings.ring_all_bells()
+
+    def _may_hold_frames(self) -> bool:
+        """Whether there may be something to drain: a receiver that is ready takes frames while others still load."""
+        if self.phase is Phase.RUNNING:
+            return True
+        return not self.fault and any(child.usable for child in self._of_kind("receiver"))
 
     def _in_starting(self, now: float) -> None:
         expected = [child for child in self.children if child.process.kind != "source"]
