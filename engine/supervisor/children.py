@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import deque
 from pathlib import Path
 
 from engine.plan import ProcessPlan
 from engine.shm.status import Command, ProcessState, StatusBlock
+from engine.supervisor.template import StartedProcess, Template
 
 STARTING_LIMIT_S = 60.0
 """A process may import, load its kernels and map its memory for so long before it counts as stalled."""
@@ -31,7 +30,7 @@ _LINES_KEPT = 30
 class Child:
     """One process of the plan, through all its lives. Use `close` at the end; it is killed then if it still lives."""
 
-    def __init__(self, process: ProcessPlan, block: StatusBlock, plan_path: Path, environment: dict[str, str]) -> None:
+    def __init__(self, process: ProcessPlan, block: StatusBlock, plan_path: Path, template: Template) -> None:
         self.process = process
         self.block = block
         self.promoted = False
@@ -42,9 +41,8 @@ class Child:
         self.due_at: float | None = 0.0  # when to start it (again), None while it lives or is not wanted
         self.complaint = ""  # the last lines that it wrote to standard error
         self._plan_path = plan_path
-        self._environment = environment
-        self._popen: subprocess.Popen[bytes] | None = None
-        self._pidfd = -1
+        self._template = template
+        self._started: StartedProcess | None = None
         self._deaths: deque[float] = deque()
         self._lines: deque[str] = deque(maxlen=_LINES_KEPT)
         self._seen = (-1, ProcessState.ABSENT)
@@ -57,22 +55,22 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        return self._popen is not None
+        return self._started is not None
 
     @property
     def pid(self) -> int:
-        return self._popen.pid if self._popen else 0
+        return self._started.pid if self._started else 0
 
     @property
     def pidfd(self) -> int:
         """Readable once the process is dead."""
-        return self._pidfd
+        assert self._started is not None
+        return self._started.pidfd
 
     @property
     def stderr_fd(self) -> int:
-        assert self._popen is not None
-        assert self._popen.stderr is not None
-        return self._popen.stderr.fileno()
+        assert self._started is not None
+        return self._started.stderr_fd
 
     @property
     def usable(self) -> bool:
@@ -84,27 +82,23 @@ class Child:
         """It cannot be used yet."""
         return self.block.state in (ProcessState.ABSENT, ProcessState.STARTING)
 
-    def start(self) -> None:
-        """Start the process; its block is its own from now on."""
+    def start(self) -> bool:
+        """Start the process; its block is its own from now on. False if there is no template to make it from yet."""
+        if not self._template.ready:
+            return False
         self.block.reset()
         if self.promoted:
             self.block.promote(max(self.process.worker, 0))
-        self._popen = subprocess.Popen(
-            [sys.executable, "-P", "-m", "engine.child", self.process.target, self.name, str(self._plan_path)],
-            stdin=subprocess.PIPE,  # the life-line: closed by our death alone
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=self._environment,
-            start_new_session=True,  # Ctrl-C in the terminal is for the supervisor
-        )
-        os.set_blocking(self.stderr_fd, False)
-        self._pidfd = os.pidfd_open(self._popen.pid)
+        self._started = self._template.start(self.process.target, self.name, self._plan_path)
+        if self._started is None:
+            return False
         self._lines.clear()
         self.due_at = None
         self._seen, self._moved_at = (-1, ProcessState.ABSENT), time.monotonic()
         if self.process.cores:
             with contextlib.suppress(OSError):
-                os.sched_setaffinity(self._popen.pid, self.process.cores)
+                os.sched_setaffinity(self.pid, self.process.cores)
+        return True
 
     def promote(self) -> None:
         """It works from now on, or as soon as it is loaded."""
@@ -115,9 +109,8 @@ class Child:
         self.block.command(Command.STOP)
 
     def kill(self) -> None:
-        if self._popen is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._popen.send_signal(signal.SIGKILL)
+        if self._started is not None:
+            self._started.kill()
 
     def dismiss(self) -> None:
         """Kill it because it is not needed any more: no death that anybody has to hear of."""
@@ -151,15 +144,10 @@ class Child:
 
     def reap(self) -> str:
         """Take the dead process off the system's hands; how it ended, in words."""
-        assert self._popen is not None
+        assert self._started is not None
         self.read_stderr()
-        status = self._popen.wait()
-        for pipe in (self._popen.stdin, self._popen.stderr):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        os.close(self._pidfd)
-        self._popen, self._pidfd = None, -1
+        status = self._started.reap()
+        self._started = None
         self.exit_status = status
         self.finished = status == 0 and self.block.state == ProcessState.STOPPED
         if self.finished:

@@ -1,4 +1,4 @@
-"""Compiled kernels: one process makes them before the first run, everybody else loads them.
+"""Compiled kernels: the template makes them at the first run and finds them at the next; everybody else is its fork.
 
 The cache folder is named by a hash of our sources, of numba's version and of the processor, so that code of another
 version is never run: numba itself looks only at the file of the kernel, not at what the kernel calls.
@@ -6,20 +6,17 @@ version is never run: numba itself looks only at the file of the kernel, not at 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
 import engine
-from engine.errors import InternalError
 from engine.experiment import Experiment
-
-COMPILE_LIMIT_S = 300.0
 
 
 def cache_folder() -> Path:
@@ -48,24 +45,10 @@ def are_compiled(experiment: Experiment) -> bool:
     return _stamp(experiment).exists()
 
 
-def compile_for(experiment: Experiment) -> None:
-    """Compile in a process of its own; an unreadable cache is deleted and made anew. Raises InternalError."""
-    for attempt in range(2):
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "engine.workers.compile"],
-            input=experiment.to_toml().encode(),
-            env=child_environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=COMPILE_LIMIT_S,
-            check=False,
-        )
-        if done.returncode == 0:
-            _stamp(experiment).touch()
-            return
-        if attempt == 0:
-            forget()
-    raise InternalError(f"the kernels cannot be compiled:\n{done.stderr.decode(errors='replace')[-2000:]}")
+def remember_compiled(experiment: Experiment) -> None:
+    """Nothing has to be said of compiling the next time."""
+    with contextlib.suppress(OSError):
+        _stamp(experiment).touch()
 
 
 def forget() -> None:

@@ -22,11 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from engine.clocks import monotonic_ns
+from engine.errors import InternalError
 from engine.plan import Plan
 from engine.process import Log
 from engine.rings import Rings
 from engine.shm.cursors import CursorTable
 from engine.supervisor.children import Child
+from engine.supervisor.template import Template
 from engine.workers.linker import read_tally
 
 TICK_S = 0.05
@@ -60,6 +62,7 @@ class Supervisor:
         plan: Plan,
         rings: Rings,
         children: list[Child],
+        template: Template,
         on_tick: Callable[[Supervisor], None] = lambda _: None,
         duration_s: float = 0.0,
         say: Callable[[str], None] = lambda _: None,
@@ -67,6 +70,7 @@ class Supervisor:
         self.plan = plan
         self.rings = rings
         self.children = children
+        self.template = template
         self.phase = Phase.STARTING
         self.forced = False
         self.fault = ""  # why the run could not go on, for people
@@ -82,6 +86,7 @@ class Supervisor:
         self._progress: tuple[Any, ...] = ()
         self._names_due = 0.0
         self._selector = selectors.DefaultSelector()
+        self._template_life, self._template_fd = 0, -1
 
     # ---- what happened, for people and for the file
 
@@ -93,11 +98,6 @@ class Supervisor:
             note("info", message, event=kind, t_ns=monotonic_ns(), **facts)
         if kind in TOLD:
             self._say(message)
-
-    @property
-    def could_not_start(self) -> bool:
-        """A vital part never came as far as being ready, and neither settings nor machine were to blame."""
-        return bool(self.fault) and not self.unfit and not self.running_since_ns and not self.forced
 
     @property
     def unfit(self) -> bool:
@@ -120,6 +120,7 @@ class Supervisor:
                         for child in self.children:
                             child.forgive(now)
                     last = now
+                    self._look_after_template()
                     self._watch(now)
                     if now >= self._names_due:
                         self._names_due = now + NAMES_EVERY_S
@@ -148,6 +149,8 @@ class Supervisor:
                 os.read(key.fd, 4096)  # the signal handlers themselves have run
             return
         child, what = key.data
+        if child is None:
+            return  # the template has something to say: it is listened to at every turn
         if what == "stderr":
             lines = child.read_stderr()
             if lines is None and child.alive:
@@ -156,6 +159,19 @@ class Supervisor:
                 self._log("warning", line, source=child.name)
         elif what == "pidfd" and child.alive:
             self._reaped(child)
+
+    def _look_after_template(self) -> None:
+        template = self.template
+        template.poll()
+        if template.lives != self._template_life:
+            self._template_life = template.lives
+            with contextlib.suppress(KeyError, ValueError):  # the one before is closed; its number may be in use again
+                self._selector.unregister(self._template_fd)
+            self._template_fd = template.fd
+            self._selector.register(self._template_fd, selectors.EVENT_READ, (None, "template"))
+        if template.fault and not self.fault:
+            self.fault, self.fault_status = template.fault, InternalError.exit_status
+            self.request_stop()
 
     def _watch(self, now: float) -> None:
         for child in self.children:
@@ -220,7 +236,7 @@ class Supervisor:
             self.rings.ring_all_bells()
 
     def _start_due(self, now: float) -> None:
-        for child in self.children:
+        for child in self.children if self.template.ready else ():
             if child.alive or child.due_at is None or child.due_at > now or child.finished or child.given_up:
                 continue
             if child.process.kind == "source" and (self.phase is not Phase.RUNNING):
@@ -228,7 +244,8 @@ class Supervisor:
             if child.process.kind == "receiver":
                 self.rings.raise_receiver_incarnation()
             self._promote(child.process.kind)
-            child.start()
+            if not child.start():
+                return  # the template has just died: as soon as there is another
             if child.restarts:
                 self.event("restarted", f"{child.name} started again", pid=child.pid)
             if child.process.kind == "receiver" and self.phase is Phase.STOPPING_RECEIVER:

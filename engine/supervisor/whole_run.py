@@ -33,6 +33,7 @@ from engine.supervisor.console import StatusLine
 from engine.supervisor.planning import make_plan
 from engine.supervisor.summary import LostRange, Recording, RunSummary, Truth, read_truth, summarise
 from engine.supervisor.supervise import Phase, Supervisor
+from engine.supervisor.template import Template
 
 FORCED = 130
 
@@ -86,20 +87,17 @@ def run(
     _refuse_conflict(experiment)
     if not kernels.are_compiled(experiment):
         say("compiling the kernels for this processor (once, about half a minute) …")
-        kernels.compile_for(experiment)
     duration_s = duration_s or experiment.experiment.duration_s
-    with _folder_of_a_run_that_ran(experiment) as folder:
+    # The template loads while the rest is made ready.
+    with (
+        Template(kernels.child_environment(), experiment.to_toml(), kernels.forget) as template,
+        _folder_of_a_run_that_ran(experiment) as folder,
+    ):
         log = Log(folder / "log.jsonl", "supervisor")
-        for last_try in (False, True):
-            plan = make_plan(experiment, folder, source, source_options)
-            _write_run_json(plan, None)
-            supervisor, truth = _supervise(plan, log, _Onlooker(StatusLine(quiet=quiet), on_ready), say, duration_s)
-            if last_try or not supervisor.could_not_start:
-                break
-            # Nothing is wrong that a user could mend; what is left is a cache that was cut short or made elsewhere.
-            log("warning", f"{supervisor.fault}; the kernels are compiled anew")
-            kernels.forget()
-            kernels.compile_for(experiment)
+        plan = make_plan(experiment, folder, source, source_options)
+        _write_run_json(plan, None)
+        onlooker = _Onlooker(StatusLine(quiet=quiet), on_ready)
+        supervisor, truth = _supervise(plan, template, log, onlooker, say, duration_s)
         if supervisor.unfit:
             raise (SettingsError if supervisor.fault_status == SettingsError.exit_status else MachineError)(
                 supervisor.fault
@@ -128,7 +126,7 @@ def run(
 
 
 def _supervise(
-    plan: Plan, log: Log, onlooker: _Onlooker, say: Callable[[str], None], duration_s: float
+    plan: Plan, template: Template, log: Log, onlooker: _Onlooker, say: Callable[[str], None], duration_s: float
 ) -> tuple[Supervisor, Truth]:
     """Shared memory up, processes up, until the end; what the rings said before they were taken down."""
     with ExitStack() as stack:
@@ -137,10 +135,11 @@ def _supervise(
         log("info", "run started", run_id=plan.run_id, shared_bytes=rings.bytes)
         if not onlooker.line.quiet:
             say(f"run {plan.run_folder}  ({rings.bytes / 2**20:.0f} MiB of shared memory)")
-        environment = kernels.child_environment()
-        children = [Child(process, rings.block(process.name), path, environment) for process in plan.processes]
-        supervisor = Supervisor(plan, rings, children, onlooker, duration_s, say)
+        children = [Child(process, rings.block(process.name), path, template) for process in plan.processes]
+        supervisor = Supervisor(plan, rings, children, template, onlooker, duration_s, say)
         supervisor.run()
+        if supervisor.running_since_ns:
+            kernels.remember_compiled(plan.experiment)
         onlooker.line.end()
         return supervisor, read_truth(rings, supervisor.tally(), onlooker.first_received_ns)
 

@@ -1,23 +1,15 @@
-"""Compile (or load) what trackers and linker need: `python -P -m engine.workers.compile < experiment.toml`.
-
-One process does it before the others start, so that they find everything in the cache.
-"""
+"""Compile (or load) what trackers and linker need, before the first of them exists."""
 
 from __future__ import annotations
 
-import sys
-
-import engine.rings  # noqa: F401  the kernels of shared memory are compiled when they are imported
+import engine.rings
+import engine.workers.linker
+import engine.workers.tracker  # noqa: F401  so that nobody has to import it again
 from engine.experiment import Experiment
 from engine.workers.configure import detector_for, link_state_for
 
 
-def main() -> None:
-    """Run once through every kernel of the experiment on standard input."""
-    experiment = Experiment.loads(sys.stdin.read())
+def warm(experiment: Experiment) -> None:
+    """Run once through every kernel of the experiment: numba finds it in its cache, or compiles it into the cache."""
     detector_for(experiment).warm()
     link_state_for(experiment).warm()
-
-
-if __name__ == "__main__":
-    main()
