@@ -121,6 +121,7 @@ class Outbox(Generic[P]):
         self._streams: deque[StreamState[P]] = deque([StreamState(make_stream(), 0)])
         self._hello_due = True
         self._welcomed = False
+        self._met = False  # the receiver of this run has said welcome
         self._last_answer_ns = 0
         self._last_hello_ns = 0
         self._patience_ns = LATE_NS
@@ -231,7 +232,12 @@ class Outbox(Generic[P]):
         self._send_once_more(stream, answer.t_sent_ns)
         match answer.verdict:
             case Verdict.WELCOME:
-                self._welcomed = True
+                if not self._met and answer.next < 0 and answer.resume < 0:
+                    self._begin_here()
+                    stream = self._streams[0]
+                    if stream.id != answer.stream:
+                        return []
+                self._met = self._welcomed = True
                 for frame in stream.kept.values():
                     frame.known = frame.counter < answer.next
             case Verdict.BUSY:
@@ -293,10 +299,23 @@ class Outbox(Generic[P]):
         if self.run_id and answer.run_id != self.run_id:
             for stream in list(self._streams):
                 self._renew(stream)
-            self._welcomed, self._hello_due = False, True
+            self._welcomed, self._hello_due, self._met = False, True, False
         if answer.incarnation != self.incarnation:
             self.incarnations += 1
         self.run_id, self.incarnation = answer.run_id, answer.incarnation
+
+    def _begin_here(self) -> None:
+        """The run knows nothing of us yet: what was let go before it began is no loss of this run."""
+        while len(self._streams) > 1 and not self._streams[0].kept:
+            self._streams.popleft()
+            self._welcomed, self._hello_due = False, True
+        stream = self._streams[0]
+        first = next(iter(stream.kept.values()), None)
+        if first is None:
+            stream.gave_up, stream.first, stream.last = [], -1, -1
+        else:
+            stream.gave_up = [one for one in stream.gave_up if one[0] > first.counter]
+            stream.first, first.after = first.counter, None
 
     def _renew(self, stream: StreamState[P]) -> None:
         """Go on under a new stream id, from what is still here: the receiver does not know what the old one knew."""

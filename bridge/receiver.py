@@ -39,6 +39,7 @@ COUNTERS = (
     *RECEPTION_COUNTERS,
     *WAITED,
     *(f"note{i}_{name}" for i in (0, 1) for name in _NOTE),  # see the module
+    "note_bye",  # the stream with which the source ended
 )
 TICK_S = 0.1
 UNKNOWN_ERROR_NS = 10 * NS
@@ -95,6 +96,9 @@ class RingStore:
         if noted is not None and (known is None or noted.frame > known.frame):
             known = noted
         intake = Intake(known, heard_ns)
+        ended = self._job.status.counters()["note_bye"]
+        if ended and (known is None or known.stream == ended):
+            intake.close(ended)
         if known is not None:
             self._remember_losses(intake, known)
         return intake
@@ -152,6 +156,9 @@ class RingStore:
         for name in _NOTE:
             status.set(f"note{note}_{name}", getattr(lost.known, name))
         ledger.append(lost.first, lost.last, lost.known.sequence, monotonic_ns(), int(lost.step), int(lost.cause))
+
+    def ended(self, stream: int) -> None:
+        self._job.status.set("note_bye", stream)
 
     def close(self) -> None:
         """Publish the closing place. Waits for room as long as it takes: the supervisor has the limit."""

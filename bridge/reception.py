@@ -62,6 +62,10 @@ class Store(Protocol):
         """Write a loss into the ledger."""
         ...
 
+    def ended(self, stream: int) -> None:
+        """Note that the source said bye, as the end of this stream."""
+        ...
+
 
 class Expected(msgspec.Struct, frozen=True):
     """What the run is made for."""
@@ -131,7 +135,7 @@ class Reception:
             return False
         identity = self._socket.recv()
         if not self._socket.get(zmq.RCVMORE):
-            self._foreign(identity, "a message without a header")
+            self._foreign("a message without a header")
             return True
         data = self._socket.recv()
         t_ns = self._clock()
@@ -139,7 +143,7 @@ class Reception:
             message = wire.decode(data)
         except PeerError as error:
             self._drain()
-            self._foreign(identity, str(error))
+            self._foreign(str(error))
             self._answer(identity, t_ns, Verdict.REFUSED, why=str(error))
             return True
         if isinstance(message, FrameHeader):
@@ -181,6 +185,7 @@ class Reception:
         for lost in settle.losses:
             self._lose(lost)
         if settle.end:
+            self._store.ended(bye.stream)
             self._intake.close(bye.stream)
             self._count("byes", 1)
             self._log("info", "the source said bye")
@@ -257,7 +262,7 @@ class Reception:
         self._say_once(busy.why.partition(",")[0], f"a second source was refused: {busy.why}")
         self._answer(identity, t_ns, Verdict.BUSY, message, why=busy.why)
 
-    def _foreign(self, identity: bytes, what: str) -> None:
+    def _foreign(self, what: str) -> None:
         self._count("foreign", 1)
         self._say_once(what, f"refused a message that is not ours: {what}")
 

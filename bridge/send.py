@@ -129,8 +129,8 @@ class _Delivery:
         self._started = 0.0  # with the first frame: a simulation takes a while to prepare
         room = 64 if source.live and source.waits else None  # files wait in their folder
         self._sender = Sender(
-            address, source=(name or source.name)[:200], live=source.live, fps=fps or 0.0, on_done=self._done,
-            buffer_frames=room,
+            address, source=(name or source.name)[:200], live=source.live and not source.waits, fps=fps or 0.0,
+            on_done=self._done, buffer_frames=room,
         )  # fmt: skip
 
     def run(self, connect_s: float | None) -> Report:
@@ -214,7 +214,7 @@ class _Delivery:
         if outcome.verdict is Verdict.TAKEN:
             if self._delete_sent and outcome.token is not None:
                 self._to_delete.append(outcome.token)
-        elif outcome.why:
+        elif outcome.verdict is Verdict.REFUSED:  # a dropped one is counted, and the account says so
             self._say(outcome.why)
 
     def _delete(self) -> None:

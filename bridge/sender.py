@@ -13,6 +13,7 @@ Plain Python: this file runs on the camera PC, whatever its operating system.
 from __future__ import annotations
 
 import platform
+import re
 import threading
 import time
 from collections import Counter
@@ -34,6 +35,8 @@ from engine.accounting import Cause
 from engine.clocks import boot_id, monotonic_ns
 from engine.errors import ClosedError, InternalError, PeerError
 from engine.frames import TimeSource
+
+_ADDRESS = re.compile(r"tcp://\S+:\d{1,5}|ipc://\S+")
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -91,7 +94,10 @@ class Sender(Desk):
 
         `buffer_frames` and `buffer_mb` bound what is kept without an answer (live: 1024 frames, finite: 32).
         `on_done` is called in the sender's thread with the `Outcome` of every frame.
+        Raises ValueError if `address` is none.
         """
+        if not _ADDRESS.fullmatch(address):
+            raise ValueError(f"address: {address!r} is none; write tcp://host:50052 (or ipc:///path, on this machine)")
         self._hello = wire.Hello(stream=0, source=source, host=platform.node(), live=live, fps=fps, boot_id=boot_id())
         self._live = live
         self._checksum = checksum

@@ -40,7 +40,7 @@ class Source(Protocol):
 
     name: str  # the same at every start: a sender that starts again goes on where the last one was
     live: bool  # False: it waits as long as it must, and no frame of it is ever dropped
-    waits: bool  # True: what is not sent yet stays where it is (files), and is never given up
+    waits: bool  # True: what is not sent yet stays where it is (files), and is never given up or dropped
 
     def frames(self, welcome: Answer) -> Iterator[Shot | Unreadable | None]:
         """Give the frames from counter `welcome.resume` on. None, at least every 0.1 s: nothing new yet."""

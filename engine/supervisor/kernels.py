@@ -12,11 +12,14 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from importlib.metadata import version
 from pathlib import Path
 
 import engine
 from engine.experiment import Experiment
+
+KEPT_DAYS = 60
 
 
 def cache_folder() -> Path:
@@ -25,6 +28,7 @@ def cache_folder() -> Path:
     folder = base / _fingerprint()
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        folder.touch()  # when it was used last
         if os.access(folder, os.W_OK):
             return folder
     except OSError:
@@ -49,6 +53,17 @@ def remember_compiled(experiment: Experiment) -> None:
     """Nothing has to be said of compiling the next time."""
     with contextlib.suppress(OSError):
         _stamp(experiment).touch()
+
+
+def sweep_old(base: Path | None = None, now: float | None = None) -> None:
+    """Delete the kernels of other versions that nobody has used for `KEPT_DAYS`."""
+    own = cache_folder()
+    base = base or own.parent
+    oldest = (time.time() if now is None else now) - KEPT_DAYS * 86400
+    for folder in base.iterdir():
+        with contextlib.suppress(OSError):
+            if folder != own and folder.is_dir() and folder.stat().st_mtime < oldest:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def forget() -> None:

@@ -73,13 +73,16 @@ def _geometry(experiment: Experiment) -> Geometry:
 def _processes(experiment: Experiment, source: str | None, options: dict[str, Any]) -> list[ProcessPlan]:
     """The processes of a run: what design and operators talk about, in one list."""
     record, workers = experiment.record, workers_for(experiment)
+    # A unit may be a whole frame: 0.02 s a megapixel as a rule; a hundred times that on a machine that is overloaded.
+    stall_s = max(5.0, 2e-6 * experiment.camera.width * experiment.camera.height)
     wanted: list[dict[str, Any]] = [
         {"name": "receiver", "target": "bridge.receiver:main", "kind": "receiver", "nice": -10}
     ]
     wanted += [
-        {"name": f"tracker-{i}", "target": "engine.workers.tracker:main", "kind": "tracker", "worker": i, "spares": 1}
+        {"name": f"tracker-{i}", "target": "engine.workers.tracker:main", "kind": "tracker", "worker": i, "spares": 1,
+         "stall_s": stall_s}
         for i in range(workers + 1)
-    ]
+    ]  # fmt: skip
     wanted += [
         {"name": f"linker-{i}", "target": "engine.workers.linker:main", "kind": "linker", "spares": 1} for i in range(2)
     ]

@@ -84,6 +84,7 @@ def run(
     _refuse_elsewhere()
     for text in clean_up():
         say(text)
+    kernels.sweep_old()
     _refuse_conflict(experiment)
     if not kernels.are_compiled(experiment):
         say("compiling the kernels for this processor (once, about half a minute) …")

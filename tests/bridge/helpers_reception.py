@@ -67,6 +67,9 @@ class Memory:
     def lose(self, lost: Lost) -> None:
         self.losses.append(lost)
 
+    def ended(self, stream: int) -> None:
+        self.bye_of = stream
+
 
 _incarnations = count(1)
 

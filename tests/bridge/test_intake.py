@@ -355,8 +355,20 @@ class World:
     def hear(self) -> None:
         if self.answers:
             answer = self.answers.popleft()
+            met = self.outbox._met
             for done in self.outbox.answered(answer, self.tick()):
                 assert done.payload[1] == done.counter
+            if self.outbox._met and not met and answer.next < 0:
+                self.begin_here()
+
+    def begin_here(self) -> None:
+        """What was let go before the first welcome is no loss of this run."""
+        kept = [frame.payload for stream in self.outbox._streams for frame in stream.kept.values()]
+        if not kept:
+            self.first.pop(self.epoch, None)
+        begin = min(kept, default=(self.epoch, self.counter + 1))
+        known = {key for _, key in self.disk.frames}
+        self.truth = {key: causes for key, causes in self.truth.items() if key >= begin or key in known}
 
     def cut(self) -> None:
         """The connection breaks; what the old one still holds may be read later."""

@@ -156,6 +156,22 @@ def test_a_port_in_use_ends_it_with_status_3(receiving: Receiving, tmp_path: Pat
         assert "is in use by another program" in (tmp_path / "second" / "log.jsonl").read_text()
 
 
+def test_killed_after_the_bye_it_still_knows_that_the_source_has_ended(receiving: Receiving) -> None:
+    receiving.wait_until_ready()
+    with Sender(receiving.address, live=False, source="first") as sender:
+        sender.send(image(1))
+        assert sender.close(20).closed
+    receiving.kill()
+    receiving.start()
+    receiving.wait_until_ready()
+    with Sender(receiving.address, live=False, source="second") as sender:
+        sender.send(image(2))  # the first is not waited for
+        assert sender.close(20).closed
+    assert receiving.counters()["byes"] == 2
+    assert receiving.counters()["busy"] == 0
+    assert list(receiving.metas()["sequence"]) == [0, 1]
+
+
 def test_a_source_of_the_run_itself_is_sent_once_though_its_sender_is_killed(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "stack.tif", np.stack([image(n) for n in range(300)]))
     with Receiving(tmp_path, source=str(tmp_path / "stack.tif")) as receiving:

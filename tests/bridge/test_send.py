@@ -94,7 +94,7 @@ def test_a_watched_folder_is_sent_while_it_is_written_and_emptied(tmp_path: Path
     assert memory.counters == [*range(20), *range(25, 40)]
     assert memory.lost == [(20, 24, Step.CAMERA, Cause.CAMERA_SKIPPED)]
     assert reports[0].statistics.gave_up == {}
-    assert all(header.live and header.t_ns is not None for _, header, _ in memory.frames)
+    assert all(not header.live and header.t_ns is not None for _, header, _ in memory.frames)
 
 
 def test_a_folder_waits_for_a_receiver_that_is_away_and_gives_nothing_up(tmp_path: Path) -> None:

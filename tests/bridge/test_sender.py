@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 
 import numpy as np
@@ -114,6 +115,33 @@ def test_a_live_source_gives_up_its_oldest_frames_and_says_which() -> None:
     assert memory.numbers == memory.counters
     assert {(step, cause) for _, _, step, cause in memory.lost} == {(Step.SENDER, Cause.SENDER_BUFFER_FULL)}
     assert sum(last - first + 1 for first, last, _, _ in memory.lost) == 31
+
+
+def test_what_was_given_up_before_the_run_began_is_no_loss_of_the_run() -> None:
+    """A camera program that runs all day: it gives its oldest frames up until somebody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    memory = Memory()
+    with Sender(address, live=True, buffer_frames=5) as sender:
+        for n in range(1000, 1020):
+            sender.send(image(n % 250), counter=n)
+        for n in range(10):  # saved again
+            sender.send(image(n), counter=n)
+        with FakeReceiver(memory, address):
+            assert sender.flush(10)
+            sender.send(image(10), counter=10)
+            statistics = sender.close()
+    assert statistics.gave_up == {Cause.SENDER_BUFFER_FULL: 25}
+    assert memory.counters == list(range(5, 11))
+    assert memory.numbers == list(range(6))
+    assert memory.losses == []
+
+
+def test_an_address_that_is_none_is_refused_at_once() -> None:
+    for wrong in ("tracking-pc", "localhost:50052", "http://localhost:80", "tcp://host"):
+        with pytest.raises(ValueError, match="write tcp://host:50052"):
+            Sender(wrong)
 
 
 def test_a_finite_source_waits_for_room() -> None:
