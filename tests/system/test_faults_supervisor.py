@@ -43,7 +43,7 @@ def has_phase(run: Running, phase: str) -> bool:
 
 def killed_supervisor(lab: Laboratory, source: str | Path, with_recorder: bool) -> tuple[str, Path, list[str], float]:
     """Run id, folder and segments of a run whose supervisor was killed, and after how long all others were gone."""
-    with lab.started(lab.settings(SETTINGS), "--source", source) as run:
+    with lab.started(lab.settings(SETTINGS), "--source", source, "--fps", "60") as run:
         reached(run, 40)
         # Something is in the file, so that there is something to be whole.
         wait_until(lambda: run.rings.block("hdf5").counters().get("flushes", 0) >= 2, "the recorder to have flushed")
