@@ -63,6 +63,7 @@ def main(job: Job) -> int:
         job.log("info", f"listening on {reception.address}")
         status.ready()
         while not job.stopping:
+            store.prepare()
             reception.step(int(TICK_S * 1000))
             status.beat()
     store.close()
@@ -125,11 +126,16 @@ class RingStore:
         for one in records[(records["step"] == Step.RECEIVER) & (records["sequence"] == known.sequence)]:
             intake.remember_lost(int(one["first"]), int(one["last"]), one["cause"])
 
+    def prepare(self) -> None:
+        """Have a slot ready before the next frame comes."""
+        if self._claim is None:
+            self._claim = self._writer.prepare()
+
     # ---- Store
 
     def claim(self, live: bool) -> Pixels | NoSlot:
         if self._claim is not None:
-            return self._claim.pixels  # the last one was not fit to be published
+            return self._claim.pixels  # made ready, or the last frame was not fit to be published
         job = self._job
         while not job.stopping:
             found = self._writer.claim(TICK_S, live, job.status.beat)
