@@ -139,11 +139,14 @@ class Job:
         status = self.status
         if self.process.spares and not status.promoted:
             status.state = ProcessState.SPARE
-            while not status.promoted:
+            while True:
+                seen = status.told.rings()  # its own bell: a spare that hears of every frame costs 0.4 ms of each
+                if status.promoted:
+                    break
                 if self.stopping:
                     return False
                 status.beat()
-                self.rings.units.work.wait(self.rings.units.work.rings(), LONGEST_S)
+                status.told.wait(seen, LONGEST_S)
         status.ready()
         return True
 

@@ -17,9 +17,10 @@ import numpy.typing as npt
 
 from engine.shm.atomics import Words, full_fence, load, store
 from engine.shm.segment import Segment
+from engine.shm.wakeup import Bell, bell_at
 
 COUNTERS = 64
-_STATE, _BEATS, _PID, _STARTED_NS, _COMMAND, _PROMOTED, _NAMES_BYTES = range(7)
+_STATE, _BEATS, _PID, _STARTED_NS, _COMMAND, _PROMOTED, _NAMES_BYTES, _BELL = range(8)
 _COUNTERS = 64
 _HISTOGRAM = _COUNTERS + COUNTERS
 _TEXT = 1536  # words; from here on bytes: the names of the counters, JSON
@@ -55,6 +56,7 @@ class StatusBlock:
         self._words: Words = segment.words(offset, _WORDS)
         self._text: npt.NDArray[np.uint8] = segment.array(offset + 8 * _TEXT, (8 * (_WORDS - _TEXT),), np.uint8)
         self._names: dict[str, int] = {}
+        self.told: Bell = bell_at(self._words, _BELL)  # rung at each command and promotion, for who waits for one
 
     # ---- the process itself
 
@@ -122,9 +124,11 @@ class StatusBlock:
 
     def command(self, command: Command) -> None:
         store(self._words, _COMMAND, int(command))
+        self.told.ring()
 
     def promote(self, worker: int) -> None:
         store(self._words, _PROMOTED, worker + 1)
+        self.told.ring()
 
     def reset(self) -> None:
         """Before a new process takes the block: no state, no command, no promotion; the counters stay."""
