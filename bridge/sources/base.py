@@ -46,6 +46,10 @@ class Source(Protocol):
         """Give the frames from counter `welcome.resume` on. None, at least every 0.1 s: nothing new yet."""
         ...
 
+    def kind(self) -> tuple[tuple[int, int], str] | None:
+        """(height, width) and type of its first frame, before any is sent; None: as it is asked for, or who knows."""
+        ...
+
     def close(self) -> None:
         """Let go of files and threads."""
         ...

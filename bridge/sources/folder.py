@@ -39,6 +39,13 @@ class Folder:
                 continue
             yield Shot(image=image, counter=counter, file_name=path.name, path=path, copy=False)
 
+    def kind(self) -> tuple[tuple[int, int], str] | None:
+        try:
+            image = read_frame(self.files[0][1])
+        except (NotWholeError, WrongKindError, OSError):
+            return None
+        return image.shape, image.dtype.name
+
     def close(self) -> None:
         """Nothing is held."""
 

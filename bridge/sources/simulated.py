@@ -89,6 +89,9 @@ class SimulatedCamera:
         """Write where the beads were in the frames given so far (`frame` is the camera's count of exposures)."""
         self.simulator.save_truth(path, self.given)
 
+    def kind(self) -> None:
+        """In a run it gives what the run wants."""
+
     def close(self) -> None:
         """Nothing is held."""
 

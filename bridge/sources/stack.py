@@ -49,6 +49,13 @@ class Stack:
         self._tif.close()
         del self._bytes
 
+    def kind(self) -> tuple[tuple[int, int], str] | None:
+        try:
+            image, _ = self._page(0)
+        except (NotWholeError, WrongKindError):
+            return None
+        return image.shape, image.dtype.name
+
     def _promised(self) -> int:
         """How many frames the file says it has (a file that was cut off may say more than it holds)."""
         said = 0
@@ -81,8 +88,11 @@ class Stack:
             there = self._there()
             page = pages[counter if counter < there else 0]
             skip = 0
-            if counter >= there:  # ImageJ writes one directory for all images of a large stack
-                if not (self._tif.is_imagej and there == 1 and page.is_contiguous):
+            if counter >= there:
+                # ImageJ writes one directory for all images of a large stack; tifffile writes all pixels and then the
+                # directories, which are what a file that was cut off has lost.
+                one_block = self._tif.is_imagej or (self._tif.is_shaped and page.is_memmappable)
+                if not (one_block and there == 1 and page.is_contiguous):
                     raise NotWholeError("the file ends before it")
                 skip = counter * page.nbytes
             else:

@@ -114,6 +114,9 @@ class WatchedFolder:
             if self._scan_ns > SLOW_SCAN_NS:  # a hundred thousand files: scan for a quarter of the time at most
                 time.sleep(min(0.1, 3 * self._scan_ns / NS))
 
+    def kind(self) -> None:
+        """What is in the folder now says little of what will come."""
+
     def close(self) -> None:
         if self._observer is not None:
             self._observer.stop()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine.cli import output
 from engine.cli.account import account_text
+
+if TYPE_CHECKING:
+    from engine.experiment import Experiment
 
 
 @click.command()
@@ -46,9 +49,7 @@ def command(
     if fps is not None:
         options["fps"] = fps
     if source is not None:
-        from bridge.sources import open_source
-
-        open_source(source, watch=not finished).close()  # refused now, not when everything was started
+        _refuse(source, not finished, experiment)
     if detach:
         return _detached(experiment, source, options, duration, as_json)
     import msgspec
@@ -63,6 +64,26 @@ def command(
     if summary.reason:
         output.talk(f"ringtrack: {summary.reason}")
     return summary.status
+
+
+def _refuse(text: str, watch: bool, experiment: Experiment) -> None:
+    """A source that cannot be, or whose frames would all be refused, is told of now, before anything is started."""
+    from bridge.sources import open_source
+    from engine.errors import SettingsError
+
+    source = open_source(text, watch=watch)
+    try:
+        kind = source.kind()
+    finally:
+        source.close()
+    camera = experiment.camera
+    if kind is not None and kind != ((camera.height, camera.width), camera.dtype):
+        (height, width), dtype = kind
+        raise SettingsError(
+            f"source: the frames of {text} are {width} x {height} {dtype}; this experiment takes "
+            f"{camera.width} x {camera.height} {camera.dtype}. Try --set camera.width={width} "
+            f"--set camera.height={height} --set camera.dtype={dtype}"
+        )
 
 
 def _detached(experiment: Any, source: str | None, options: dict[str, Any], duration: float, as_json: bool) -> int:
