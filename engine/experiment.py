@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
@@ -124,6 +124,42 @@ class Tracking(Section, frozen=True, kw_only=True):
     cores: Annotated[str, Meta(description='where processes are pinned, as "2-37,40"; empty: chosen')] = ""
 
 
+class Correction(Section, frozen=True, kw_only=True):
+    """What is done to frames before tracking; recorded pixels stay raw. `ringtrack calibrate` makes the files."""
+
+    FILES: ClassVar[tuple[str, ...]] = ("dark", "flat", "background", "bad_pixels", "mask")
+
+    dark: Annotated[str, Meta(description="a mean frame without light, subtracted: dark.npy")] = ""
+    flat: Annotated[str, Meta(description="a mean frame of even light, divided by: flat.npy")] = ""
+    background: Annotated[
+        str, Meta(description="a median of many frames, subtracted instead of the dark one: background.npy")
+    ] = ""
+    bad_pixels: Annotated[str, Meta(description="true where a pixel is bad: it becomes the mean of its neighbours")] = (
+        ""
+    )
+    mask: Annotated[str, Meta(description="true where pixels are left out: mask.npy")] = ""
+    region: Annotated[
+        str, Meta(description='the part that is tracked, "y0:y1, x0:x1" in pixels; empty: the whole frame')
+    ] = ""
+    offset: Annotated[
+        float, Meta(ge=0, le=65535, description="added after subtracting, so that noise below 0 is not cut off")
+    ] = 100.0
+
+    @property
+    def active(self) -> bool:
+        """Whether frames are corrected at all."""
+        return bool(self.region) or any(getattr(self, name) for name in self.FILES)
+
+    @property
+    def region_or_all(self) -> tuple[int, int, int, int]:
+        """y0, y1, x0, x1; an end of 0 is the frame's. Raises ValueError if it is not of the form "y0:y1, x0:x1"."""
+        if not self.region:
+            return (0, 0, 0, 0)
+        rows, _, columns = self.region.partition(",")
+        (y0, _, y1), (x0, _, x1) = (part.strip().partition(":") for part in (rows, columns))
+        return (int(y0 or 0), int(y1 or 0), int(x0 or 0), int(x1 or 0))
+
+
 class Linking(Section, frozen=True, kw_only=True):
     """Which feature is which particle."""
 
@@ -196,6 +232,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     notes: dict[str, Note] = msgspec.field(default_factory=dict)
     camera: Camera = Camera()
     ring: Ring = Ring()
+    correction: Correction = Correction()
     tracking: Tracking = Tracking()
     linking: Linking = Linking()
     record: Record = Record()
@@ -240,6 +277,10 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return to_toml(self)
 
     def version_hash(self) -> str:
-        """16 hex digits that are the same for equal settings, on any machine."""
-        canonical = msgspec.json.encode(self, order="deterministic")
-        return hashlib.blake2b(canonical, digest_size=8).hexdigest()
+        """16 hex digits that are the same for equal settings and equal calibration files, on any machine."""
+        digest = hashlib.blake2b(msgspec.json.encode(self, order="deterministic"), digest_size=8)
+        for name in self.correction.FILES:
+            path = Path(getattr(self.correction, name))
+            if getattr(self.correction, name) and path.is_file():
+                digest.update(hashlib.blake2b(path.read_bytes()).digest())
+        return digest.hexdigest()

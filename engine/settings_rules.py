@@ -7,6 +7,7 @@ import ipaddress
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from engine.experiment import Experiment
@@ -215,6 +216,35 @@ def _cores_exist(e: Experiment) -> Iterator[Fault]:
         )
 
 
+def _region_form(e: Experiment) -> Iterator[Fault]:
+    height, width = e.camera.shape_hw
+    try:
+        y0, y1, x0, x1 = e.correction.region_or_all
+    except ValueError:
+        yield Fault("correction.region", f'{literal(e.correction.region)} is not understood; it must be "y0:y1, x0:x1"')
+        return
+    y1, x1 = y1 or height, x1 or width
+    if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
+        yield Fault(
+            "correction.region",
+            f"{literal(e.correction.region)} is no part of a frame of {height} rows and {width} columns",
+            depends_on=("camera.height", "camera.width"),
+        )
+
+
+def _calibration_files(e: Experiment) -> Iterator[Fault]:
+    for name in e.correction.FILES:
+        path = getattr(e.correction, name)
+        if path and not Path(path).is_file():
+            yield Fault(
+                f"correction.{name}",
+                f"there is no file {literal(path)} (looked for it in {Path.cwd()})",
+                remedy=f"`ringtrack calibrate {name.replace('_', '-')} SOURCE` makes it."
+                if name != "mask"
+                else "Save a boolean array of the frame's shape with numpy.save.",
+            )
+
+
 _NOT_IN_THIS_VERSION = (
     "record.images",
     "record.tiff",
@@ -254,5 +284,6 @@ RULES: tuple[Rule, ...] = (
     _tile_overlap,
     _addresses,
     _cores_form,
+    _region_form,
 )
-MACHINE_RULES: tuple[Rule, ...] = (_cores_exist, _done_by_this_version)
+MACHINE_RULES: tuple[Rule, ...] = (_cores_exist, _calibration_files, _done_by_this_version)

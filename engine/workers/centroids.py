@@ -4,9 +4,13 @@ Steps of a frame:
 
 1. *peak* (tile): a guess at the largest band-passed value of the core; pixels at the sensor's limit.
 2. *quantise* (tile): the levels of the core, scaled by the largest guess of all tiles, and the true largest value.
-3. *threshold* (frame): where the guess was wrong, the levels once more; the exact percentile of those that are not 0.
-4. *refine* (tile): maxima in the core, refined and characterised; sums of the background pixels.
+3. *threshold* (frame): where the guess was wrong, the levels once more; a level that the percentile is sure to reach.
+4. *refine* (tile): maxima in the core above that, refined and characterised; sums of the background pixels.
 5. *finish* (frame): raster order, too-close rule, filters, rows.
+
+The percentile itself is counted only where it decides something. Maxima are far brighter than most pixels: mostly some
+rows hold enough pixels below the faintest of them, and none was passed over. Otherwise the last step counts exactly,
+and strikes out what is too faint or looks for what is missing. For small windows step 3 counts at once.
 
 A tile's features have room for twice what a dense random image has; where plateaus make more, the tile says how many,
 and the last step does that tile once more with room enough: slower, never less.
@@ -21,15 +25,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.rows import FILTERS, RESULT_META, ROW
-from engine.workers import levels, maxima, merge, noise, peak
-from engine.workers.bandpass import Band
+from engine.workers import cell_maxima, levels, maxima, merge, noise, peak
 from engine.workers.detector import Step
 from engine.workers.features import COLUMNS, Column
-from engine.workers.layout import Layout, aligned_zeros
+from engine.workers.layout import Layout
 from engine.workers.masks import Mask
 from engine.workers.parameters import LocateParameters
 from engine.workers.refine import Refinement
 from engine.workers.tiling import Tile, cut
+from engine.workers.work_space import WorkSpace
 
 PEAK, QUANTISE, THRESHOLD, REFINE, FINISH = range(5)
 STEPS = (
@@ -40,7 +44,6 @@ STEPS = (
     Step("finish", whole=True),
 )
 SPARE_FEATURES = 64  # a tile has room for at least so many
-GRID_AT_LEAST = 8  # pixels of a cell of the too-close rule
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,14 @@ class CentroidDetector:
         layout.add("peaks", np.float64, self.tiles, 8)  # step 2: the true ones
         layout.add("levels", parameters.level_dtype, height, width)  # step 2
         layout.add("frame", np.float64, 8)  # step 3: scale, threshold
-        layout.add("sums", np.int64, self.tiles, 8)  # step 4: background pixels, Σ, Σ of squares; features
+        layout.add("sums", np.int64, self.tiles, 8)  # step 4: background pixels, Σ, Σ of squares; features; told
         layout.add("features", np.float64, int(sum(capacities)), COLUMNS)  # step 4
         self._layout = layout
+        self._sensor: NDArray[Any] = _NO_ROWS
+        cell = cell_maxima.cell_of(window)
+        self._cell = cell if min(cell) >= cell_maxima.SMALLEST else None
         self.scratch_bytes = layout.size
-        self._work = _Work(parameters, self._cores, int(sum(capacities)))
+        self._work = WorkSpace(parameters, self._cores, int(sum(capacities)))
         self._refinement = Refinement(
             self._mask, parameters.radius, parameters.shape_hw, (parameters.level_dtype, np.dtype(parameters.dtype))
         )
@@ -97,10 +103,21 @@ class CentroidDetector:
     # --- units ---------------------------------------------------------------------------------------------------
 
     def run(
-        self, step: int, tile: int, pixels: NDArray[Any], scratch: NDArray[np.uint8], rows: NDArray[Any], meta: Any
+        self,
+        step: int,
+        tile: int,
+        pixels: NDArray[Any],
+        scratch: NDArray[np.uint8],
+        rows: NDArray[Any],
+        meta: Any,
+        sensor: NDArray[Any] | None = None,
     ) -> None:
-        """Do one unit (engine.workers.detector.Detector)."""
+        """Do one unit (engine.workers.detector.Detector).
+
+        Where `pixels` are corrected ones, `sensor` are those of the camera, in which saturated pixels are counted.
+        """
         pixels = _read_only(pixels)
+        self._sensor = pixels if sensor is None else _read_only(sensor)
         areas = self._layout.views(scratch)
         if step == PEAK:
             self._peak(tile, pixels, areas)
@@ -115,13 +132,18 @@ class CentroidDetector:
 
     def warm(self) -> None:
         """Compile, or load, every kernel that a frame of this kind needs: run a small one through."""
-        small = replace(self.parameters, shape_hw=_small_shape(self.parameters))
+        small = replace(self.parameters, shape_hw=small_shape(self.parameters))
         detector = CentroidDetector(small)
         # Noise on which maxima are found and refined: a frame without a feature would leave those kernels cold.
         pixels = np.random.default_rng(0).integers(0, 100, small.shape_hw).astype(small.dtype)
         scratch, rows, meta = np.zeros(detector.scratch_bytes, np.uint8), np.zeros(1, ROW), np.zeros((), RESULT_META)
         for step in range(len(STEPS)):
             detector.run(step, 0, pixels, scratch, rows, meta)
+        # What few frames need.
+        areas = detector._layout.views(scratch)
+        levels.percentile_of(areas["levels"], 50.0, detector._work.counts)
+        levels.percentile_is_below(areas["levels"], 50.0, 1, 1)
+        merge.drop_faint(areas["levels"], areas["features"], detector._work.order, 0, 0.0)
 
     def found(self, pixels: NDArray[Any], scratch: NDArray[np.uint8]) -> Found:
         """Do all steps of a frame but the filters and the rows; the arrays are good until the next frame."""
@@ -133,11 +155,12 @@ class CentroidDetector:
     def brightest(self, scratch: NDArray[np.uint8]) -> tuple[int, float]:
         """Largest level of a frame that was done, and the threshold for maxima (NaN: the frame is black)."""
         areas = self._layout.views(scratch)
-        return int(areas["levels"].max(initial=0)), float(areas["frame"][1])
+        threshold = levels.percentile_of(areas["levels"], float(self.parameters.percentile), self._work.counts)
+        return int(areas["levels"].max(initial=0)), float(threshold)
 
     def _peak(self, tile: int, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
         core, parameters, work = self._cores[tile], self.parameters, self._work
-        guess, saturated = 0.0, True
+        guess, saturated, corrected = 0.0, True, self._sensor is not pixels
         if parameters.is_float:
             work.float_levels, work.float_scale = self._float_levels(pixels)
         elif parameters.preprocess:
@@ -146,8 +169,8 @@ class CentroidDetector:
                 pixels, self._flip, *core, work.cell_rows, work.cell_largest, work.cell_sums, best, work.cell_scores
             )
             guess = self._sweep(best[:cells], pixels, 0.0, areas["levels"])
-            saturated = bool(self._flip) or brightest >= parameters.saturation
-        view = pixels[core.y0 : core.y1, core.x0 : core.x1]
+            saturated = bool(self._flip) or corrected or brightest >= parameters.saturation
+        view = self._sensor[core.y0 : core.y1, core.x0 : core.x1]
         areas["guesses"][tile, :2] = guess, np.count_nonzero(view >= parameters.saturation) if saturated else 0
 
     def _quantise(self, tile: int, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
@@ -178,12 +201,17 @@ class CentroidDetector:
         if scale != self._scale(areas["guesses"]):
             self._sweep(self._blocks, pixels, scale, areas["levels"])
         areas["frame"][0] = scale
-        areas["frame"][1] = levels.percentile_of(areas["levels"], float(self.parameters.percentile), work.counts)
+        percentile = float(self.parameters.percentile)
+        if self._cell:
+            areas["frame"][1] = levels.surely_below(areas["levels"], percentile, work.counts)
+        else:
+            areas["frame"][1] = levels.percentile_of(areas["levels"], percentile, work.counts)
 
     def _refine(self, tile: int, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
         core, work = self._cores[tile], self._work
         room = areas["features"][self._starts[tile] : self._ends[tile]]
-        areas["sums"][tile, 3] = self._features_of(tile, pixels, areas, room)
+        areas["sums"][tile, 3] = self._features_of(tile, pixels, areas, room, float(areas["frame"][1]))
+        areas["sums"][tile, 4:7] = work.told
         work.background[:] = 0
         noise.background_sums(
             areas["levels"], pixels, self._flip, *core, self._mask.reach, self.parameters.radius[1], work.marks,
@@ -191,7 +219,12 @@ class CentroidDetector:
         )  # fmt: skip
 
     def _features_of(
-        self, tile: int, pixels: NDArray[Any], areas: dict[str, NDArray[Any]], room: NDArray[np.float64]
+        self,
+        tile: int,
+        pixels: NDArray[Any],
+        areas: dict[str, NDArray[Any]],
+        room: NDArray[np.float64],
+        threshold: float,
     ) -> int:
         """Find and refine what lies in a core, as far as there is room; how many there are."""
         parameters, core, work = self.parameters, self._cores[tile], self._work
@@ -199,15 +232,25 @@ class CentroidDetector:
         margin_y, margin_x = parameters.margin
         y0, y1 = max(core.y0, margin_y), min(core.y1, height - margin_y)
         x0, x1 = max(core.x0, margin_x), min(core.x1, width - margin_x)
-        threshold = float(areas["frame"][1])
-        if np.isnan(threshold) or y0 >= y1 or x0 >= x1:
+        work.told[:] = 0
+        if np.isnan(threshold):
             return 0
-        count: int = maxima.find_maxima(
-            areas["levels"], y0, y1, x0, x1, *parameters.window, threshold, int(Column.ROW), room, work.lines,
-            work.dilated, work.hits,
-        )  # fmt: skip
+        count: int
+        if self._cell:
+            limit = int(np.floor(threshold))  # of an integer: v > threshold is v > floor(threshold)
+            count = cell_maxima.find_maxima(
+                areas["levels"], *core, (y0, y1, x0, x1), *parameters.window, limit, int(Column.ROW), room, *self._cell,
+                work.lines, work.dilated, work.hits, work.told,
+            )  # fmt: skip
+        elif y0 >= y1 or x0 >= x1:
+            return 0
+        else:
+            count = maxima.find_maxima(
+                areas["levels"], y0, y1, x0, x1, *parameters.window, threshold, int(Column.ROW), room, work.lines,
+                work.dilated, work.hits,
+            )  # fmt: skip
         self._refinement.run(
-            areas["levels"], pixels, self._flip, parameters.saturation, parameters.max_iterations,
+            areas["levels"], pixels, self._sensor, self._flip, parameters.saturation, parameters.max_iterations,
             self._least_mass(areas), room, min(count, len(room)),
         )  # fmt: skip
         return count
@@ -222,10 +265,16 @@ class CentroidDetector:
         work, parameters = self._work, self.parameters
         features, starts, counts = areas["features"], self._starts, areas["sums"][:, 3].copy()
         order, follows = work.order, work.follows
-        if np.any(starts + counts > self._ends):
-            features, starts = self._with_room(pixels, areas, counts)
+        used = float(areas["frame"][1])
+        exact = self._exact_threshold(areas)
+        anew = exact is not None and exact < used and bool(areas["sums"][:, 5].any())
+        if anew or np.any(starts + counts > self._ends):
+            threshold = exact if anew and exact is not None else used
+            features, starts, counts = self._with_room(pixels, areas, counts, threshold, anew)
             order, follows = np.empty(len(features), np.int64), np.empty(2 * len(features), np.int64)
         total = merge.raster_order(features, starts, counts, work.row_starts, order)
+        if exact is not None and exact > used:
+            total = merge.drop_faint(areas["levels"], features, order, total, exact)
         separation_y, separation_x = parameters.separation
         if separation_y > 0 and separation_x > 0:
             total = merge.drop_close(
@@ -234,20 +283,41 @@ class CentroidDetector:
         black, deviation = self._black_and_noise(pixels, areas)
         return Found(features, order[:total], float(areas["frame"][0]), black, deviation)
 
+    def _exact_threshold(self, areas: dict[str, NDArray[Any]]) -> float | None:
+        """The percentile, if it might be above or below what the features were found with; None: it is neither."""
+        sums, percentile = areas["sums"], float(self.parameters.percentile)
+        bright, passed_over, faintest = int(sums[:, 4].sum()), sums[:, 5].any(), int(sums[:, 6].min())
+        if not self._cell or bright == 0:
+            return None
+        if not passed_over and (
+            not sums[:, 3].any() or levels.percentile_is_below(areas["levels"], percentile, bright, faintest)
+        ):
+            return None
+        return float(levels.percentile_of(areas["levels"], percentile, self._work.counts))
+
     def _with_room(
-        self, pixels: NDArray[Any], areas: dict[str, NDArray[Any]], counts: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """All features of a frame in which a tile had more than it has room for."""
+        self,
+        pixels: NDArray[Any],
+        areas: dict[str, NDArray[Any]],
+        counts: NDArray[np.int64],
+        threshold: float,
+        anew: bool,
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+        """All features of a frame, their starts and counts, where tiles have to be done again: for want of room, or
+        all of them `anew`, with another threshold."""
+        if anew:
+            nothing = np.empty((0, COLUMNS))
+            counts = np.array([self._features_of(t, pixels, areas, nothing, threshold) for t in range(self.tiles)])
         starts = np.cumsum(np.concatenate([[0], counts[:-1]]), dtype=np.int64)
         features = np.empty((int(counts.sum()), COLUMNS))
         for tile in range(self.tiles):
             room = features[starts[tile] : starts[tile] + counts[tile]]
             here, end = self._starts[tile], self._ends[tile]
-            if counts[tile] <= end - here:
+            if counts[tile] <= end - here and not anew:
                 room[:] = areas["features"][here : here + counts[tile]]
             else:
-                self._features_of(tile, pixels, areas, room)
-        return features, starts
+                self._features_of(tile, pixels, areas, room, threshold)
+        return features, starts, counts
 
     def _black_and_noise(self, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> tuple[float, float]:
         if self.parameters.is_float:
@@ -292,49 +362,8 @@ class CentroidDetector:
         return (scale * band.clip(min=0.0)).astype(np.uint8), float(scale)
 
 
-class _Work:
-    """Work space of one detector in one process: made once, reused for every unit."""
-
-    def __init__(self, parameters: LocateParameters, cores: tuple[Tile, ...], features: int) -> None:
-        height, width = parameters.shape_hw
-        tile_height = max(core.y1 - core.y0 for core in cores)
-        tile_width = max(core.x1 - core.x0 for core in cores)
-        window_y, window_x = parameters.window
-        level = parameters.level_dtype
-        self.band = Band.of(parameters)
-        # step 1
-        cells = (-(-tile_height // peak.CELL), -(-tile_width // peak.CELL))
-        self.cell_rows = aligned_zeros((2, tile_width + peak.CELL), np.int32)
-        self.cell_largest = np.zeros(cells, np.int32)
-        self.cell_sums = np.zeros(cells, np.int32)
-        self.best = np.zeros((peak.cells_of(tile_height, tile_width), 4), np.int64)
-        self.cell_scores = np.zeros(len(self.best), np.int64)
-        # step 3
-        self.counts = np.zeros(levels.COUNTERS, np.int64)
-        # step 4
-        columns = maxima.columns_of(window_x)
-        self.lines = aligned_zeros((window_x.bit_length() + 1, columns), level)
-        self.dilated = aligned_zeros((min(maxima.ROWS, tile_height) + window_y - 1, columns), level, flow=-1)
-        self.hits = np.zeros((maxima.ROWS, tile_width // 64 + 1), np.uint64)
-        radius_y, radius_x = parameters.radius
-        words = noise.row_words(tile_width, radius_x)
-        self.marks = np.zeros((noise.ring_rows(radius_y) * (radius_x + 1), words), np.uint64)
-        self.near = np.zeros((1, words), np.uint64)
-        # frames of floats
-        self.float_levels = np.zeros((0, 0), np.uint8)
-        self.float_scale = 1.0
-        self.background = np.zeros((height, width) if parameters.is_float else (0, 0), np.uint8)
-        # step 5
-        self.row_starts = np.zeros(height + 1, np.int64)
-        self.order = np.zeros(features, np.int64)
-        self.follows = np.zeros(2 * features, np.int64)
-        self.removed = np.zeros(len(FILTERS), np.int64)
-        cell_y, cell_x = (max(GRID_AT_LEAST, int(np.ceil(size))) for size in parameters.separation)
-        self.cells_x = width // cell_x + 1
-        self.cells = np.zeros((height // cell_y + 1) * self.cells_x, np.int64)
-
-
-def _small_shape(parameters: LocateParameters) -> tuple[int, int]:
+def small_shape(parameters: LocateParameters) -> tuple[int, int]:
+    """A frame for warming up, that has room for a few features."""
     margin_y, margin_x = parameters.margin
     return (2 * margin_y + parameters.diameter[0] + 1, 2 * margin_x + parameters.diameter[1] + 1)
 

@@ -6,6 +6,8 @@ from engine.errors import SettingsError
 from engine.experiment import Experiment
 from engine.settings_rules import existing_cores, parse_cores
 from engine.workers.centroids import CentroidDetector
+from engine.workers.corrected import CorrectedDetector
+from engine.workers.correction import Correction
 from engine.workers.link_state import LinkState
 from engine.workers.parameters import LocateParameters
 from engine.workers.tiling import check_overlap, choose_tile
@@ -19,7 +21,7 @@ def workers_for(experiment: Experiment) -> int:
     return cores - 2 if cores >= 5 and not experiment.tracking.cores else cores
 
 
-def detector_for(experiment: Experiment) -> CentroidDetector:
+def detector_for(experiment: Experiment) -> CentroidDetector | CorrectedDetector:
     """The detector of this experiment, cut into its tiles. Raises SettingsError if it cannot be."""
     tracking = experiment.tracking
     try:
@@ -28,7 +30,11 @@ def detector_for(experiment: Experiment) -> CentroidDetector:
         raise SettingsError(f"[tracking]: {error}") from error
     check_overlap(tracking.tile_overlap, parameters)
     chosen = choose_tile(parameters.shape_hw, workers_for(experiment))
-    return CentroidDetector(parameters, (tracking.tile_height or chosen[0], tracking.tile_width or chosen[1]))
+    tile_hw = (tracking.tile_height or chosen[0], tracking.tile_width or chosen[1])
+    correction = Correction.from_settings(experiment.correction, experiment.camera)
+    if correction is not None:
+        return CorrectedDetector(parameters, correction, tile_hw)
+    return CentroidDetector(parameters, tile_hw)
 
 
 def link_state_for(experiment: Experiment) -> LinkState:

@@ -58,6 +58,42 @@ def percentile_of(levels, percentile, counts):
 
 
 @kernel
+def surely_below(levels, percentile, counts):
+    """A level that the percentile is all but sure to reach, from a sample of rows: 0 where there is nothing to see."""
+    step = max(1, levels.size // SAMPLE)
+    sampled = _count_levels(levels, step, counts)
+    share = percentile / 100.0
+    doubt = _DOUBT * np.sqrt(sampled * share * (1.0 - share)) + _DOUBT
+    rank = np.int64(sampled * share - doubt)
+    return 0 if rank <= 0 else _value_at(counts, 1, rank)
+
+
+@kernel
+def percentile_is_below(levels, percentile, bright, level):
+    """Whether the percentile of the levels that are not 0, of which there are `bright`, is certainly below a level.
+
+    Rows are counted until enough levels below it have been seen: with a low percentile few.
+    """
+    _, last, _ = _position(bright, percentile)
+    height, width = levels.shape
+    lanes = 64 // levels.itemsize
+    limit, one = splat_like(level - 1, levels), splat_like(1, levels)
+    seen = np.int64(0)
+    for y in range(height):
+        here = np.uint64(0)
+        x = 0
+        while x + lanes <= width:
+            here += count_ones(bits(load_like(levels, y, x, levels) - one < limit))  # 0 wraps around: it is above
+            x += lanes
+        for column in range(x, width):
+            here += np.uint64(levels[y, column] > 0 and levels[y, column] < level)
+        seen += np.int64(here)
+        if seen > last:
+            return True
+    return False
+
+
+@kernel
 def _position(count, percentile):
     """Ranks of the values on either side of the percentile of so many, from 0, and how far it is to the second."""
     position = np.float64(count - 1) * (percentile / 100.0)

@@ -40,6 +40,18 @@ def raster_order(features, starts, counts, row_starts, order):
 
 
 @kernel
+def drop_faint(levels, features, order, total, threshold):
+    """Strike the features whose maximum is not above the threshold out of `order`; return how many are left."""
+    left = 0
+    for n in range(total):
+        k = order[n]
+        if levels[np.int64(features[k, 9]), np.int64(features[k, 10])] > threshold:
+            order[left] = k
+            left += 1
+    return left
+
+
+@kernel
 def drop_close(features, order, total, separation_y, separation_x, heads, cells_x, follows):
     """Strike the features that are too close to a heavier one out of `order`; return how many are left.
 

@@ -53,9 +53,10 @@ class Refinement:
         width = self.vectors * _LANES
         self.start = width  # column of the mask's first pixel in a row of weights
         y, x = np.mgrid[-radius[0] : radius[0] + 1, -radius[1] : radius[1] + 1]
-        self.inside = self._laid_out([-mask.inside.astype(np.int64)], np.int32)[0]
+        numbers = np.arange(columns)
+        self.inside = self._laid_out([np.vstack([-mask.inside.astype(np.int64), numbers])], np.int32)[0]
         self.columns = aligned_zeros((2, self.inside.shape[1]), np.int64)
-        self.columns[0, width : width + columns] = np.arange(columns)
+        self.columns[0, width : width + columns] = numbers
         self.columns[1, width : width + columns] = x[0] ** 2
         self.floats = self._laid_out([w * mask.inside for w in (mask.cosine, mask.sine, y**2)], np.float64)
         # A frame narrower than a row of vectors is copied into a wider one first.
@@ -75,6 +76,7 @@ class Refinement:
         self,
         levels: NDArray[Any],
         pixels: NDArray[Any],
+        sensor: NDArray[Any],
         flip: Any,
         saturation: int,
         max_iterations: int,
@@ -82,51 +84,69 @@ class Refinement:
         features: NDArray[np.float64],
         count: int,
     ) -> None:
-        """Fill the first `count` rows of features, whose maxima are known.
+        """Fill the first `count` rows of features, whose maxima are known; saturated pixels are those of `sensor`.
 
         Those with no more than `least_mass` get their position and mass alone.
         """
         width = levels.shape[1]
         if self.wide is not None:
             self.wide[0][:, :width], self.wide[1][:, :width] = levels, pixels
+            raw, sensor = sensor, self.wide[1].copy()
+            sensor[:, :width] = raw
             levels, pixels = self.wide[0], self.wide[1].view()
-            pixels.flags.writeable = False
+            pixels.flags.writeable = sensor.flags.writeable = False
         refine(
-            levels, pixels, width, int(flip), saturation, *self.radius, self.vectors, self.start, self.inside,
+            levels, pixels, sensor, width, int(flip), saturation, *self.radius, self.vectors, self.start, self.inside,
             self.columns, self.floats, max_iterations, least_mass, features, count,
         )  # fmt: skip
 
 
 @kernel
 def refine(
-    levels, pixels, width, flip, saturation, ry, rx, vectors, start, inside, columns, floats, max_iterations,
+    levels, pixels, sensor, width, flip, saturation, ry, rx, vectors, start, inside, columns, floats, max_iterations,
     least_mass, features, count,
 ):  # fmt: skip
     """Refine and characterise the first `count` features; `width` is the frame's, which its arrays may exceed."""
     height = levels.shape[0]
     last_x = levels.shape[1] - _LANES * vectors
     cosine_of, sine_of, row_2_of = floats[_COSINE], floats[_SINE], floats[_ROW_2]
+    middle_row = 2 * ry + 1  # of `inside`: the columns' numbers
     limit = splat_of(saturation, as_sums(load(pixels, 0, 0, 16)))
     for n in range(count):
         y, x = np.int64(features[n, 9]), np.int64(features[n, 10])
         at_y, at_x = y, x
         centre_y = centre_x = 0.0
-        mass, square_x = np.int64(0), np.int64(0)
+        mass = np.int64(0)
         for _ in range(max_iterations):
             at_y, at_x = y, x
             top, left = y - ry, min(x - rx, last_x)
             weight = start - (x - rx - left)
-            mass, sum_y, sum_x, square_x = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-            for v in range(vectors):
-                column, rows = splat(np.int32(0), 16), splat(np.int32(0), 16)
-                for i in range(2 * ry, -1, -1):
-                    column += as_i32(load(levels, top + i, left + 16 * v, 16)) & load(inside, i, weight + 16 * v, 16)
-                    rows += column  # in the end: the level of row i, i + 1 times
-                wide = as_i64(column)
-                mass += total(wide)
-                sum_y += total(as_i64(rows))
-                sum_x += total(wide * load(columns, 0, weight + 16 * v, 16))
-                square_x += total(wide * load(columns, 1, weight + 16 * v, 16))
+            mass, sum_y, sum_x = np.int64(0), np.int64(0), np.int64(0)
+            if vectors <= 2:
+                # Of so few columns all sums fit in 32 bits.
+                masses, rows, moments = splat(np.int32(0), 16), splat(np.int32(0), 16), splat(np.int32(0), 16)
+                for v in range(vectors):
+                    column = splat(np.int32(0), 16)
+                    for i in range(2 * ry, -1, -1):
+                        column += as_i32(load(levels, top + i, left + 16 * v, 16)) & load(
+                            inside, i, weight + 16 * v, 16
+                        )
+                        rows += column  # in the end: the level of row i, i + 1 times
+                    masses += column
+                    moments += column * load(inside, middle_row, weight + 16 * v, 16)
+                mass, sum_y, sum_x = np.int64(total(masses)), np.int64(total(rows)), np.int64(total(moments))
+            else:
+                for v in range(vectors):
+                    column, rows = splat(np.int32(0), 16), splat(np.int32(0), 16)
+                    for i in range(2 * ry, -1, -1):
+                        column += as_i32(load(levels, top + i, left + 16 * v, 16)) & load(
+                            inside, i, weight + 16 * v, 16
+                        )
+                        rows += column
+                    wide = as_i64(column)
+                    mass += total(wide)
+                    sum_y += total(as_i64(rows))
+                    sum_x += total(wide * load(columns, 0, weight + 16 * v, 16))
             sum_y -= mass
             in_mask_y, in_mask_x = np.float64(ry), np.float64(rx)
             if mass > 0:
@@ -145,9 +165,17 @@ def refine(
         # What is at the last place that was looked at.
         top, left = at_y - ry, min(at_x - rx, last_x)
         weight = start - (at_x - rx - left)
+        # Vectors of eight that lie behind the mask add nothing.
+        used_columns = at_x + rx + 1 - left
+        square_x = np.int64(0)
+        for v in range(vectors):
+            column = splat(np.int32(0), 16)
+            for i in range(2 * ry + 1):
+                column += as_i32(load(levels, top + i, left + 16 * v, 16)) & load(inside, i, weight + 16 * v, 16)
+            square_x += total(as_i64(column) * load(columns, 1, weight + 16 * v, 16))
         cosine, sine, square_y = splat(0.0, 8), splat(0.0, 8), splat(0.0, 8)
         for i in range(2 * ry + 1):
-            for j in range(0, 16 * vectors, 8):
+            for j in range(0, used_columns, 8):
                 value = as_f64(as_i32(load(levels, top + i, left + j, 8)))
                 cosine += value * load(cosine_of, i, weight + j, 8)
                 sine += value * load(sine_of, i, weight + j, 8)
@@ -162,7 +190,7 @@ def refine(
                 value = as_sums(load(pixels, top + i, left + j, 16))
                 within = mask != splat(np.int32(0), 16)
                 raw += select(within, value, zeros_of(value))
-                full += count_ones(bits(within & (value >= limit)))
+                full += count_ones(bits(within & (as_sums(load(sensor, top + i, left + j, 16)) >= limit)))
                 covered += count_ones(bits(within))
         raw_mass = total(as_f64(raw))
         if flip:
