@@ -125,7 +125,7 @@ class Tracking(Section, frozen=True, kw_only=True):
 
 
 class Correction(Section, frozen=True, kw_only=True):
-    """What is done to frames before tracking; recorded pixels stay raw. `ringtrack calibrate` makes the files."""
+    """Done to frames before tracking; `ringtrack calibrate` makes the files."""
 
     FILES: ClassVar[tuple[str, ...]] = ("dark", "flat", "background", "bad_pixels", "mask")
 
