@@ -182,6 +182,37 @@ def _addresses(e: Experiment) -> Iterator[Fault]:
         taken.setdefault(port, key)
 
 
+_PARTICLE_FIELDS = (
+    "x", "y", "vx", "vy", "mass", "signal", "raw_mass", "ecc", "size", "ep", "age", "saturated",
+)  # fmt: skip
+
+
+def _lsl(e: Experiment) -> Iterator[Fault]:
+    lsl = e.lsl
+    if lsl.reserved > lsl.groups:
+        yield Fault(
+            "lsl.reserved", f"{lsl.reserved} is more than lsl.groups = {lsl.groups}", depends_on=("lsl.groups",)
+        )
+    for field in lsl.fields:
+        if field not in _PARTICLE_FIELDS:
+            yield Fault("lsl.fields", f"{literal(field)} is none; there are {', '.join(_PARTICLE_FIELDS)}")
+    if len(set(lsl.fields)) < len(lsl.fields):
+        yield Fault("lsl.fields", "a field stands there twice")
+    if lsl.labrecorder:
+        try:
+            host, port = parse_address(lsl.labrecorder, scheme="")
+        except ValueError:
+            yield Fault("lsl.labrecorder", f'{literal(lsl.labrecorder)} is no address; it must be "host:port"')
+            return
+        if not is_loopback(host) and not e.network.remote:
+            yield Fault(
+                "lsl.labrecorder",
+                f"{literal(lsl.labrecorder)} is another computer, which must be allowed explicitly",
+                remedy=f'Write remote = true under [network], or use "127.0.0.1:{port}".',
+                depends_on=("network.remote",),
+            )
+
+
 def _plain_name(e: Experiment) -> Iterator[Fault]:
     if any(letter in e.experiment.name for letter in '/\\:*?"<>|') or not e.experiment.name.isprintable():
         yield Fault(
@@ -248,7 +279,6 @@ def _calibration_files(e: Experiment) -> Iterator[Fault]:
 _NOT_IN_THIS_VERSION = (
     "record.images",
     "record.tiff",
-    "lsl.enabled",
     "slm.enabled",
     "monitor.enabled",
     "web.enabled",
@@ -283,6 +313,7 @@ RULES: tuple[Rule, ...] = (
     _limits_in_order,
     _tile_overlap,
     _addresses,
+    _lsl,
     _cores_form,
     _region_form,
 )

@@ -65,6 +65,7 @@ class Hdf5Recorder:
 
     def close(self) -> None:
         self._take_inbox()
+        self._file.take_streams(self._first.parent)
         self._file.close()
 
     def abandon(self) -> None:

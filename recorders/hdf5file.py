@@ -26,6 +26,7 @@ from engine.errors import MachineError
 from engine.rows import RESULT_META, State
 from recorders import h5clear
 from recorders.metadata import About, write_about, write_metrics
+from recorders.streams import write_streams
 from recorders.tables import (
     EVENTS,
     EXTRA,
@@ -150,6 +151,11 @@ class RunFile:
             self._steps[...] = account(self._numbers, self._lost_at)
             write_metrics(self._file, metrics)
             self._file.flush()
+
+    def take_streams(self, run_folder: Path) -> None:
+        """Put in what other instruments sent during the run. Raises DiskError."""
+        with self._writing():
+            write_streams(self._file, run_folder)
 
     def close(self, *, complete: bool = True) -> None:
         """Write the rest and close. `complete`: the run has ended (not: the disk is full)."""

@@ -20,6 +20,7 @@ from engine.rows import ROW
 from recorders.join import accounting, joined_frames, lost_ranges
 from recorders.metadata import read_group
 from recorders.parts import Part, RunError, opened, part_paths, read_parts, read_rows
+from recorders.streams import read_streams
 from recorders.tables import EVENTS, EXTRA, FRAMES, Table, joined_text, once
 
 GROUPS = ("acquisition_params", "tracking_config", "system_info", "processing_metrics")
@@ -101,6 +102,14 @@ class Run:
         """Every loss as a range of frame numbers, with step and cause."""
         finished = self._finished("accounting/lost")
         return _as_frame(lost_ranges(self._parts) if finished is None else finished[finished["first"] >= 0])
+
+    @cached_property
+    def streams(self) -> dict[str, pd.DataFrame]:
+        """Streams of other instruments by name: `t_ns` (our clock, as in `/frames`) and a column a channel."""
+        with opened(list(part_paths(self.path).values())[-1]) as file:
+            if "streams" in file:
+                return {name: _as_frame(dataset[...]) for name, dataset in file["streams"].items()}
+        return {name: _as_frame(table) for name, (table, _) in read_streams(self.path.parent).items()}
 
     @cached_property
     def settings(self) -> Experiment:

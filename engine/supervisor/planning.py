@@ -93,6 +93,8 @@ def _processes(experiment: Experiment, source: str | None, options: dict[str, An
          "vital": False}
         for i, name in enumerate(readers)
     ]  # fmt: skip
+    if experiment.lsl.enabled:
+        wanted.append({"name": "lsl", "target": "bridge.lsl.process:main", "kind": "lsl", "vital": False})
     if source is not None:
         wanted.append(
             {"name": "sender", "target": "bridge.send:main", "kind": "source", "options": {"source": source} | options,

@@ -1,0 +1,177 @@
+"""A run that streams to LSL, with another process that records the streams into an XDF file, as LabRecorder would."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bridge.lsl.machine import LOOPBACK
+from engine.rows import ROW
+from tests.system.running import Laboratory, wait_until
+
+pytest.importorskip("pylsl")
+pyxdf = pytest.importorskip("pyxdf")
+XDF = Path(__file__).parents[1] / "bridge" / "lsl" / "xdf.py"
+SENDER = """
+import pylsl, sys, threading
+info = pylsl.StreamInfo("laser", "Power", 2, 0, "double64", "lab/laser")
+channels = info.desc().append_child("channels")
+for label in ("power", "current"):
+    channel = channels.append_child("channel")
+    channel.append_child_value("label", label); channel.append_child_value("unit", "milliwatts")
+numbers = pylsl.StreamOutlet(info)
+marks = pylsl.StreamOutlet(pylsl.StreamInfo("paradigm", "Markers", 1, 0, "string", "lab/paradigm"))
+print("ready", flush=True)
+numbers.wait_for_consumers(60); marks.wait_for_consumers(60)
+for i in range(200):
+    now = pylsl.local_clock()
+    numbers.push_sample([i, 2 * i], now)
+    if i % 50 == 0:
+        marks.push_sample([f"stimulus {i}"], now)
+    threading.Event().wait(0.005)
+print("sent", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def other_side(lab: Laboratory, *command: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process of the laboratory, under its LSL configuration; its standard input ends with the block."""
+    environment = lab.environment | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    with subprocess.Popen(
+        [sys.executable, *command], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            if process.stdin is not None and not process.stdin.closed:
+                process.stdin.close()
+            process.wait(30)
+
+
+def on_loopback(lab: Laboratory) -> None:
+    path = lab.folder / "lsl_api.cfg"
+    path.write_text(LOOPBACK.format(session=f"test{os.getpid()}"))
+    lab.environment["LSLAPICFG"] = str(path)
+
+
+@pytest.fixture(scope="module")
+def recording(shared_lab: Laboratory) -> dict[str, Any]:
+    """A run of 4 s at 100 frames a second, its LSL process killed on the way, recorded on both sides."""
+    lab = shared_lab
+    on_loopback(lab)
+    settings = lab.settings(
+        experiment={"name": "beads"},
+        camera={"width": 160, "height": 160, "fps": 100.0, "pixel_um": 0.1},
+        tracking={"diameter": 13, "separation": 14, "minmass": 4000, "percentile": 90, "max_ecc": 0.0, "workers": 1},
+        lsl={"enabled": True, "groups": 8, "rows": True, "record": ["laser", "paradigm"]},
+    )
+    xdf = lab.folder / "laboratory.xdf"
+    with lab.started(settings) as run, other_side(lab, str(XDF), "beads_", "4", str(xdf)) as listener:
+        assert listener.stdout is not None
+        assert listener.stdin is not None
+        with other_side(lab, "-c", SENDER) as sender:
+            assert sender.stdout is not None
+            assert sender.stdout.readline() == "ready\n"
+            assert listener.stdout.readline() == "ready\n"
+            camera = subprocess.Popen(
+                [sys.executable, "-P", "-c", "import sys; from engine.cli import main; sys.exit(main())", "send",
+                 "simulated?beads=6&seed=3&distance_px=40&fps=100", "--to", run.address],
+                env=lab.environment | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")},
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            assert sender.stdout.readline() == "sent\n"
+            wait_until(lambda: run.published > 100, "frames before the kill")
+            first = run.kill("lsl")
+            wait_until(lambda: run.pid("lsl") not in (0, first) and run.ready(), "the LSL process to be back")
+            wait_until(lambda: run.rings.block("lsl").counters().get("consumers") == 4, "the listener to rejoin", 60)
+            rejoined = run.published
+            wait_until(lambda: run.published > rejoined + 60, "more frames")
+            camera.terminate()
+            camera.wait(20)
+            slowest_us = run.rings.block("lsl").counters()["push_us_max"]
+        ended = run.stop()
+        listener.stdin.close()
+        listener.wait(60)
+    streams, _ = pyxdf.load_xdf(str(xdf), synchronize_clocks=False)
+    delays = json.loads(xdf.with_suffix(".json").read_text())
+    return {
+        "ended": ended, "delays": delays, "slowest_us": slowest_us,
+        "streams": {stream["info"]["name"][0]: stream for stream in streams},
+    }  # fmt: skip
+
+
+def test_the_streams_are_there_again_after_a_kill_and_the_gap_is_seen_in_the_frame_numbers(recording):
+    numbers = recording["streams"]["beads_stats"]["time_series"][:, 0]
+    gaps = np.flatnonzero(np.diff(numbers) > 1)
+    assert (np.diff(numbers) > 0).all()
+    assert len(gaps) == 1
+    assert np.diff(numbers)[gaps[0]] < 500  # 5 s
+    assert recording["ended"].summary["frames_lost"] == 0
+
+
+def test_every_streamed_frame_is_that_of_the_file_to_the_last_digit(recording):
+    tracks = recording["ended"].record.tracks_array
+    table = recording["streams"]["beads_rows"]["time_series"]
+    got = np.zeros(len(table), ROW)
+    for column, name in enumerate(("frame", "particle", *[n for n in ROW.names if n not in ("frame", "particle")])):
+        got[name] = table[:, column]
+    expected = tracks[np.isin(tracks["frame"], table[:, 0].astype(int))]
+    assert len(got) > 6 * 100
+    for name in ROW.names:
+        np.testing.assert_array_equal(got[name], expected[name], err_msg=name)
+
+
+def test_stamps_are_the_camera_times_of_the_file(recording):
+    frames = recording["ended"].record.frames_array
+    stream = recording["streams"]["beads_particles"]
+    at = stream["time_series"][:, 0].astype(int)
+    difference_s = stream["time_stamps"] - frames["t_camera_ns"][at] / 1e9
+    assert np.abs(difference_s).max() < 1e-3
+
+
+def test_particles_keep_their_channels_and_are_in_micrometres(recording):
+    stream = recording["streams"]["beads_particles"]
+    tracks = recording["ended"].record.tracks
+    blocks = stream["time_series"][:, 1:].reshape(-1, 8, 6)
+    frame = stream["time_series"][:, 0].astype(int)
+    channels = stream["info"]["desc"][0]["channels"][0]["channel"]
+    assert [c["label"][0] for c in channels[:4]] == ["FrameNumber", "P0_ObjectId", "P0_x", "P0_y"]
+    assert channels[2]["unit"][0] == "micrometers"
+    assert stream["info"]["nominal_srate"][0] in ("0", "0.0", "0.000000000000000")
+    file = tracks.set_index(["frame", "particle"])
+    n, group = np.nonzero(~np.isnan(blocks[:, :, 0]))
+    ids = blocks[n, group, 0].astype(int)
+    expected = file.loc[list(zip(frame[n], ids))]
+    np.testing.assert_allclose(blocks[n, group, 1], 0.1 * expected["x"], rtol=1e-12)
+    assert len(n) == len(tracks[tracks["frame"].isin(frame)])
+
+
+def test_samples_arrive_soon_and_pushing_takes_no_time(recording):
+    delays = np.array(recording["delays"]["beads_particles"])
+    assert np.quantile(delays, 0.5) < 0.05  # p99 on a machine of its own: tests/system/test_lsl_endurance.py
+    assert recording["slowest_us"] > 0
+
+
+def test_streams_of_others_are_in_the_file_with_their_times(recording):
+    record = recording["ended"].record
+    laser = record.streams["laser"]
+    assert laser["power"].tolist() == list(range(200))
+    assert laser["current"].tolist() == [2.0 * i for i in range(200)]
+    assert (np.diff(laser["t_ns"]) > 0).all()
+    markers = record.events[record.events["kind"] == "marker"]
+    said = [json.loads(text)["message"] for text in markers["json"]]
+    assert said == ["stimulus 0", "stimulus 50", "stimulus 100", "stimulus 150"]
+    np.testing.assert_allclose(markers["t_ns"], laser["t_ns"][::50], atol=1000)
