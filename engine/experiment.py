@@ -188,18 +188,16 @@ class Lsl(Section, frozen=True, kw_only=True):
     groups: Annotated[int, Meta(ge=1, le=1000, description="particles that have channels of their own")] = 32
     reserved: Annotated[int, Meta(ge=0, le=1000, description="of these, kept for particles that are chosen")] = 0
     rest_frames: Annotated[
-        int, Meta(ge=0, le=100_000, description="a particle's channels are empty so long before the next has them")
+        int, Meta(ge=0, le=100_000, description="channels stay empty so long before the next particle")
     ] = 10
-    fields: Annotated[tuple[str, ...], Meta(description="of each particle, after ObjectId; names as in /tracks")] = (
+    fields: Annotated[tuple[str, ...], Meta(description="after ObjectId; names as in /tracks")] = (
         "x", "y", "vx", "vy", "mass",
     )  # fmt: skip
     rows: Annotated[bool, Meta(description="a stream of the whole table too, one sample a particle")] = False
     record: Annotated[
         tuple[str, ...], Meta(description="streams of others to keep: markers in /events, numbers in /streams/NAME")
     ] = ()
-    labrecorder: Annotated[
-        str, Meta(description='remote control that is started and stopped with the run: "127.0.0.1:22345"; "": none')
-    ] = ""
+    labrecorder: Annotated[str, Meta(description='its remote control, to record with the run: "127.0.0.1:22345"')] = ""
 
 
 class Slm(Section, frozen=True, kw_only=True):
