@@ -12,6 +12,7 @@ Plain Python: this file runs on the camera PC, whatever its operating system.
 
 from __future__ import annotations
 
+import logging
 import platform
 import re
 import threading
@@ -36,6 +37,8 @@ from engine.clocks import boot_id, monotonic_ns
 from engine.errors import ClosedError, InternalError, PeerError
 from engine.frames import TimeSource
 
+_log = logging.getLogger("ringtrack.sender")
+"""Tells of losses whoever gave no `on_done`; on stderr, unless the program has set up logging."""
 _ADDRESS = re.compile(r"tcp://\S+:\d{1,5}|ipc://\S+")
 
 
@@ -240,7 +243,11 @@ class Sender(Desk):
             self._is_open = False
             self._link.stop()
             self._tell()
-        return self.statistics
+        statistics = self.statistics
+        given_up = sum(statistics.gave_up.values())
+        if given_up and self._on_done is None:
+            _log.warning("frames given up: %d. %s", given_up, statistics.trouble)
+        return statistics
 
     @property
     def statistics(self) -> Statistics:
@@ -252,7 +259,7 @@ class Sender(Desk):
                 dropped=tally["dropped"], refused=tally["refused"], skipped=tally["skipped"],
                 gave_up=dict(self._gave_up), waiting=self._outbox.frames, connected=self._online,
                 closed=self._outbox.closed, receivers=self._outbox.incarnations, run_id=self._outbox.run_id,
-                offset=self._offset.estimate(self._clock()), trouble=self._trouble,
+                offset=self._offset.estimate(self._clock()), trouble=self._trouble or self._silence(),
             )  # fmt: skip
 
     # ---- the thread's side (Desk)
@@ -298,6 +305,8 @@ class Sender(Desk):
             if answer.t_sent_ns:
                 self._offset.add(answer.t_sent_ns, answer.t_received_ns, answer.t_answer_ns, t_ns)
             if answer.why:
+                if self._trouble != answer.why and self._on_done is None and answer.verdict is Verdict.REFUSED:
+                    _log.warning("refused: %s", answer.why)
                 self._trouble = answer.why
             if answer.verdict is Verdict.WELCOME:
                 if answer.boot_id and answer.boot_id == self._hello.boot_id:
@@ -325,6 +334,9 @@ class Sender(Desk):
             self._changed.notify_all()
 
     # ---- how
+
+    def _silence(self) -> str:
+        return "" if self.welcome is not None else f"nobody has answered at {self.address} yet"
 
     def _new_stream(self) -> int:
         return wire.new_stream(self._hello.source, self._hello.host)

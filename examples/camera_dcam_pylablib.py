@@ -1,4 +1,4 @@
-"""Send the frames of a Hamamatsu camera (DCAM): pip install ringtrack pylablib, and Hamamatsu's DCAM-API.
+"""Send the frames of a Hamamatsu camera (DCAM): pip install pylablib beside ringtrack, and Hamamatsu's DCAM-API.
 
 python camera_dcam_pylablib.py tcp://192.168.1.20:50052
 """

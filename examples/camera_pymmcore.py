@@ -1,4 +1,4 @@
-"""Send the frames of a Micro-Manager camera: pip install ringtrack pymmcore-plus, then `mmcore install`.
+"""Send the frames of a Micro-Manager camera: pip install pymmcore-plus beside ringtrack, `mmcore install`.
 
 python camera_pymmcore.py tcp://192.168.1.20:50052 100
 """

@@ -20,10 +20,13 @@ def account_text(summary: RunSummary) -> str:
     if summary.lost:
         parts.append(_lost(summary))
     latency = summary.latency_ms
-    figures = [
-        ("frames", f"{summary.fps:g} a second, {summary.features_mean:g} features each"),
-        ("latency", " ".join(f"{name} {latency[name]:.3g}" for name in ("p50", "p99", "max")) + " ms"),
-    ]
+    if summary.frames_tracked:
+        figures = [
+            ("frames", f"{summary.fps:g} a second, {summary.features_mean:g} features each"),
+            ("latency", " ".join(f"{name} {latency[name]:.3g}" for name in ("p50", "p99", "max")) + " ms"),
+        ]
+    else:
+        figures = [("frames", "none was tracked" if summary.frames_received else "none came")]
     removed = ", ".join(f"{name} {count}" for name, count in summary.filtered.items() if count)
     if removed:
         figures.append(("filtered", removed))

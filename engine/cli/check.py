@@ -84,6 +84,11 @@ def _said(f: Figures) -> str:
         left += f": {output.duration(f.disk_seconds)}"
     rows.append(("disk", left))
     rows.append(("longest disk stall", f.stall_said()))
-    rows.append(("calibration", f"{camera.pixel_um:g} µm a pixel" if camera.pixel_um else "none (camera.pixel_um = 0)"))
+    um = camera.pixel_um
+    scale = (
+        f"{um:g} µm a pixel: the field is {camera.width * um:.4g} x {camera.height * um:.4g} µm, a particle's diameter "
+        f"{tracking.diameter * um:.3g} µm"
+    )
+    rows.append(("calibration", scale if um else "none (camera.pixel_um = 0)"))
     rows.append(("listens at", ", ".join(f.addresses)))
     return output.table(rows)

@@ -78,7 +78,7 @@ class Figures:
             disk_free=free,
             disk_seconds=free / rate if rate else None,
             addresses=addresses,
-            warnings=_warnings(e, shared_bytes),
+            warnings=doubts(e) + _warnings(e, shared_bytes),
         )
 
     @property
@@ -130,7 +130,8 @@ def _first_existing(folder: Path) -> Path:
     return next(parent for parent in (folder, *folder.parents) if parent.exists())
 
 
-def _warnings(e: Experiment, shared_bytes: int) -> list[str]:
+def doubts(e: Experiment) -> list[str]:
+    """Settings that are allowed and seldom meant, in sentences."""
     found = []
     disk = math.pi * (e.tracking.diameter / 2) ** 2
     if e.camera.bits >= 10 and e.tracking.minmass < 3 * disk and e.tracking.percentile < 50:
@@ -145,6 +146,17 @@ def _warnings(e: Experiment, shared_bytes: int) -> list[str]:
             f"linking.search_range = {e.linking.search_range:g} is more than tracking.separation = "
             f"{e.tracking.separation}: neighbours may exchange their identities."
         )
+    usual = e.tracking.diameter + 1
+    if e.tracking.separation > 1.3 * usual:
+        found.append(
+            f"tracking.separation = {e.tracking.separation} is much for diameter {e.tracking.diameter}: of two "
+            f"features nearer than that the fainter one is dropped. trackpy's own choice would be {usual}."
+        )
+    return found
+
+
+def _warnings(e: Experiment, shared_bytes: int) -> list[str]:
+    found = []
     folder = _first_existing(Path(e.experiment.data).expanduser().absolute())
     if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         found.append(f"experiment.data: {folder} cannot be written; `ringtrack run` will refuse")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from engine.cli.output import result, settings_options, talk
 from engine.errors import MachineError, SettingsError
+
+if TYPE_CHECKING:
+    from engine.experiment import Experiment
 
 
 @click.command()
@@ -18,7 +22,7 @@ def command(path: Path, force: bool, overrides: tuple[str, ...]) -> None:
     """Write a settings file to PATH (experiment.toml) with a comment on every key; "-" writes to stdout."""
     from engine.experiment import Experiment
 
-    text = Experiment.load(None, overrides, environ={}).to_toml()
+    text = first_text(Experiment.load(None, overrides, environ={}))
     if str(path) == "-":
         result(text.rstrip("\n"))
         return
@@ -31,3 +35,12 @@ def command(path: Path, force: bool, overrides: tuple[str, ...]) -> None:
         raise MachineError(f"{path}: cannot be written: {error.strerror}") from None
     result(str(path))
     talk(f"Next: ringtrack check {path}")
+
+
+def first_text(experiment: Experiment) -> str:
+    """The settings file; bits that are all of the type's are left to the type, for whoever changes that next."""
+    camera, text = experiment.camera, experiment.to_toml()
+    if camera.bits < 8 * camera.bytes_per_pixel:
+        return text
+    given = f"\nbits = {camera.bits}"
+    return text.replace(f"{given} ", "\nbits = 0 ".ljust(len(given) + 1))

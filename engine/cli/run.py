@@ -9,6 +9,7 @@ import click
 
 from engine.cli import output
 from engine.cli.account import account_text
+from engine.cli.figures import doubts
 
 if TYPE_CHECKING:
     from engine.experiment import Experiment
@@ -45,6 +46,8 @@ def command(
     if source is None and (fps is not None or finished):
         raise click.UsageError("--fps and --finished go with --source; a sender of its own has its own.")
     experiment = Experiment.load(path, overrides)
+    for doubt in doubts(experiment):
+        output.talk(f"warning: {doubt}")
     options: dict[str, Any] = {"watch": not finished}
     if fps is not None:
         options["fps"] = fps

@@ -30,6 +30,7 @@ from engine.shm.segment import NoRoomError, sweep
 from engine.supervisor import kernels
 from engine.supervisor.children import Child
 from engine.supervisor.console import StatusLine
+from engine.supervisor.overheard import Overheard
 from engine.supervisor.planning import make_plan
 from engine.supervisor.summary import LostRange, Recording, RunSummary, Truth, read_truth, summarise
 from engine.supervisor.supervise import Phase, Supervisor
@@ -46,14 +47,16 @@ def _to_stderr(text: str) -> None:
 class _Onlooker:
     """What happens at each tick of the supervisor: the status line, and the note when the first frame came."""
 
-    def __init__(self, line: StatusLine, on_ready: Callable[[Plan], None]) -> None:
+    def __init__(self, line: StatusLine, overheard: Overheard, on_ready: Callable[[Plan], None]) -> None:
         self.first_received_ns = 0
         self.line = line
+        self.overheard = overheard
         self._on_ready = on_ready
         self._ready = False
 
     def __call__(self, supervisor: Supervisor) -> None:
         self.line(supervisor)
+        self.overheard.poll()
         if not self._ready and supervisor.phase is Phase.RUNNING:
             self._ready = True
             self._on_ready(supervisor.plan)
@@ -86,8 +89,6 @@ def run(
         say(text)
     kernels.sweep_old()
     _refuse_conflict(experiment)
-    if not kernels.are_compiled(experiment):
-        say("compiling the kernels for this processor (once, about half a minute) …")
     duration_s = duration_s or experiment.experiment.duration_s
     # The template loads while the rest is made ready.
     with (
@@ -95,9 +96,12 @@ def run(
         _folder_of_a_run_that_ran(experiment) as folder,
     ):
         log = Log(folder / "log.jsonl", "supervisor")
+        if not kernels.are_compiled(experiment):
+            kind = f"{experiment.camera.dtype} frames"
+            say(f"compiling the kernels for {kind} on this processor (once, about half a minute) …")
         plan = make_plan(experiment, folder, source, source_options)
         _write_run_json(plan, None)
-        onlooker = _Onlooker(StatusLine(quiet=quiet), on_ready)
+        onlooker = _Onlooker(StatusLine(quiet=quiet), Overheard(folder / "log.jsonl", say), on_ready)
         supervisor, truth = _supervise(plan, template, log, onlooker, say, duration_s)
         if supervisor.unfit:
             raise (SettingsError if supervisor.fault_status == SettingsError.exit_status else MachineError)(
@@ -118,7 +122,7 @@ def run(
         summary = msgspec.structs.replace(
             summary,
             status=4,
-            reason=f"{summary.frames_lost} frames were lost, {experiment.experiment.max_lost} are allowed "
+            reason=f"frames lost: {summary.frames_lost}; allowed: {experiment.experiment.max_lost} "
             "(experiment.max_lost)",
         )
     _write_run_json(plan, summary)
@@ -142,6 +146,7 @@ def _supervise(
         if supervisor.running_since_ns:
             kernels.remember_compiled(plan.experiment)
         onlooker.line.end()
+        onlooker.overheard.poll(at_once=True)
         return supervisor, read_truth(rings, supervisor.tally(), onlooker.first_received_ns)
 
 

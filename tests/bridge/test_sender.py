@@ -138,6 +138,21 @@ def test_what_was_given_up_before_the_run_began_is_no_loss_of_the_run() -> None:
     assert memory.losses == []
 
 
+def test_a_program_that_does_not_ask_hears_of_its_losses(caplog: pytest.LogCaptureFixture) -> None:
+    with Sender("tcp://127.0.0.1:9", live=True) as sender:
+        sender.send(image(1))
+        assert sender.statistics.trouble == "nobody has answered at tcp://127.0.0.1:9 yet"
+        sender.close(0.05)
+    assert caplog.messages == ["frames given up: 1. nobody has answered at tcp://127.0.0.1:9 yet"]
+    caplog.clear()
+    with FakeReceiver(Memory()) as receiver, Sender(receiver.address, live=False) as sender:
+        for n in range(3):
+            sender.send(image(n, shape=(5, 7)), counter=n)
+        sender.close()
+    assert len(caplog.messages) == 3
+    assert "refused: frame 0 is 7x5" in caplog.messages[0]
+
+
 def test_an_address_that_is_none_is_refused_at_once() -> None:
     for wrong in ("tracking-pc", "localhost:50052", "http://localhost:80", "tcp://host"):
         with pytest.raises(ValueError, match="write tcp://host:50052"):
