@@ -200,6 +200,15 @@ class Lsl(Section, frozen=True, kw_only=True):
     labrecorder: Annotated[str, Meta(description='its remote control, to record with the run: "127.0.0.1:22345"')] = ""
 
 
+class Sample(Section, frozen=True, kw_only=True):
+    """What the particles are and what they are in."""
+
+    temperature_K: Annotated[float, Meta(gt=0, le=1000, description="kelvin")] = 298.15
+    viscosity_mPas: Annotated[float, Meta(gt=0, description="of the fluid, millipascal seconds; water: 0.89")] = 0.89
+    radius_um: Annotated[float, Meta(gt=0, description="of a bead, micrometres")] = 0.5
+    height_um: Annotated[NonNegative, Meta(description="of a bead's centre above the glass; 0: far from it")] = 0.0
+
+
 class Slm(Section, frozen=True, kw_only=True):
     """Spatial light modulator."""
 
@@ -254,6 +263,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     linking: Linking = Linking()
     record: Record = Record()
     lsl: Lsl = Lsl()
+    sample: Sample = Sample()
     slm: Slm = Slm()
     monitor: Monitor = Monitor()
     web: Web = Web()

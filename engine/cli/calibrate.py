@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from engine.cli import output
+from engine.cli.calibrate_physics import scale, trap
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -100,3 +101,7 @@ def _save(key: str, array: Any, count: int, out: Path, as_json: bool) -> None:
         return
     output.talk(f"{count} frames of {width} x {height}: {says}")
     output.result(f'[correction]\n{key} = "{out}"')
+
+
+command.add_command(scale)
+command.add_command(trap)
