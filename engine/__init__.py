@@ -1,7 +1,7 @@
 """ringtrack's engine: tracks particles in camera frames while they arrive.
 
-`Experiment` is the typed settings, `start` runs one experiment; `locate` and `link` are trackpy's functions of these
-names, with the engine's own arithmetic. Every name is loaded when it is first used, so that a process pays only for
+`Experiment` is the typed settings, `start` runs one experiment; `locate`, `batch` and `link` are trackpy's functions of
+these names, with the engine's own arithmetic. Every name is loaded when it is first used, so that a process pays only for
 what it needs.
 """
 
@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from engine.batching import batch as batch
     from engine.experiment import Experiment as Experiment
     from engine.linking import link as link
     from engine.linking import link_iter as link_iter
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Experiment": "engine.experiment",
+    "batch": "engine.batching",
     "link": "engine.linking",
     "link_iter": "engine.linking",
     "locate": "engine.locating",
     "start": "engine.supervisor",
 }
-__all__ = ["Experiment", "link", "link_iter", "locate", "start"]
+__all__ = ["Experiment", "batch", "link", "link_iter", "locate", "start"]
 
 
 def __getattr__(name: str) -> Any:

@@ -165,6 +165,14 @@ class Linking(Section, frozen=True, kw_only=True):
 
     search_range: Annotated[float, Meta(gt=0, description="farthest way from one frame to the next, pixels")] = 10.0
     memory: Annotated[int, Meta(ge=0, le=10_000, description="frames for which a lost particle is remembered")] = 3
+    adaptive_stop: Annotated[
+        float, Meta(ge=0, description="where it is crowded the range shrinks down to this, pixels; 0: it stays")
+    ] = 0.0
+    adaptive_step: Annotated[float, Meta(gt=0, le=0.999, description="the factor by which it shrinks")] = 0.95
+    prediction: Annotated[
+        Literal["none", "nearest", "drift"],
+        Meta(description='"nearest": expected to go on as the nearest one went; "drift": as the mean'),
+    ] = "none"
 
 
 class Record(Section, frozen=True, kw_only=True):

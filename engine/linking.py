@@ -29,12 +29,16 @@ def link(
     t_column: str = "frame",
     *,
     memory: int = 0,
+    predictor: str | None = None,
+    adaptive_stop: float | None = None,
+    adaptive_step: float = 0.95,
     **options: Any,
 ) -> pd.DataFrame:
     """Link a DataFrame of features into trajectories: a copy, sorted by `t_column`, with the column `particle`.
 
-    Arguments as in `trackpy.link`, in two dimensions. Groups of any size are solved exactly. Raises ValueError for
-    options that are not offered.
+    Arguments as in `trackpy.link`, in two dimensions. Groups of any size are solved exactly. `predictor` is "nearest"
+    or "drift" (trackpy's NearestVelocityPredict and DriftPredict, span 1). Raises ValueError for options that are not
+    offered.
     """
     _refuse(options)
     columns = list(pos_columns) if pos_columns is not None else (["z", "y", "x"] if "z" in f else ["y", "x"])
@@ -52,14 +56,22 @@ def link(
     coordinates = f[columns].to_numpy(np.float64)[order]
     starts = np.flatnonzero(np.diff(frames[order], prepend=frames.min(initial=0) - 1))
     bounds = [*starts.tolist(), len(frames)]
-    linker = _Linker(search_range, memory, max((end - start for start, end in pairwise(bounds)), default=0))
+    most = max((end - start for start, end in pairwise(bounds)), default=0)
+    linker = _Linker(search_range, memory, most, predictor, adaptive_stop, adaptive_step)
     particles = [linker.next(int(frames[order[start]]), coordinates[start:end]) for start, end in pairwise(bounds)]
     f["particle"] = np.concatenate(particles) if particles else np.zeros(0, np.int64)
     return f
 
 
 def link_iter(
-    coords_iter: Iterable[Any], search_range: Range, *, memory: int = 0, **options: Any
+    coords_iter: Iterable[Any],
+    search_range: Range,
+    *,
+    memory: int = 0,
+    predictor: str | None = None,
+    adaptive_stop: float | None = None,
+    adaptive_step: float = 0.95,
+    **options: Any,
 ) -> Iterator[tuple[Any, list[int]]]:
     """Link an iterable of coordinates (N, 2), one a frame, or of (number, coordinates), into lists of particle ids.
 
@@ -76,7 +88,7 @@ def link_iter(
         numbered = enumerate(chain([first], frames))
     else:
         numbered = chain([first], frames)
-    linker = _Linker(search_range, memory, 0)
+    linker = _Linker(search_range, memory, 0, predictor, adaptive_stop, adaptive_step)
     for level, (number, coordinates) in enumerate(numbered):
         points = np.asarray(coordinates, np.float64)
         if points.ndim != 2 or points.shape[1] != 2:
@@ -86,9 +98,6 @@ def link_iter(
 
 def _refuse(options: dict[str, Any]) -> None:
     defaults = {
-        "predictor": (None,),
-        "adaptive_stop": (None,),
-        "adaptive_step": (None, 0.95),
         "neighbor_strategy": (None, "KDTree"),
         "link_strategy": _SAME_ANSWER,
         "dist_func": (None,),
@@ -104,7 +113,15 @@ def _refuse(options: dict[str, Any]) -> None:
 class _Linker:
     """One state of linking and room that grows with the largest frame; positions in units of an uneven range."""
 
-    def __init__(self, search_range: Range, memory: int, max_particles: int) -> None:
+    def __init__(
+        self,
+        search_range: Range,
+        memory: int,
+        max_particles: int,
+        predictor: str | None,
+        adaptive_stop: float | None,
+        adaptive_step: float,
+    ) -> None:
         if memory < 0:
             raise ValueError(f"memory: {memory} is negative")
         scale = np.broadcast_to(np.asarray(search_range, np.float64), (2,))
@@ -113,7 +130,17 @@ class _Linker:
         even = scale[0] == scale[1]
         self._scale = np.ones(2) if even else scale
         self._memory = memory
-        self._state = LinkState(scale[0] if even else 1.0, memory, max(1, max_particles))
+        if predictor is not None and not even:
+            raise ValueError("predictor: is offered for one search range in both directions")
+        if predictor not in (None, "nearest", "drift"):
+            raise ValueError(f'predictor={predictor!r} is not offered by this linker; "nearest" and "drift" are')
+        if adaptive_stop is not None and not adaptive_stop > 0:
+            raise ValueError("adaptive_stop must be positive.")
+        stop = 0.0 if adaptive_stop is None else float(np.max(adaptive_stop / (1.0 if even else scale)))
+        self._options: dict[str, Any] = dict(
+            adaptive_stop=stop, adaptive_step=adaptive_step or 0.95, prediction=predictor or "none"
+        )
+        self._state = LinkState(scale[0] if even else 1.0, memory, max(1, max_particles), **self._options)
         self._now, self._next = (np.zeros(self._state.bytes, np.uint8) for _ in range(2))
 
     def next(self, frame: int, coordinates: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -130,7 +157,7 @@ class _Linker:
         return particles
 
     def _grow(self, max_particles: int) -> None:
-        larger = LinkState(self._state.search_range, self._memory, max_particles)
+        larger = LinkState(self._state.search_range, self._memory, max_particles, **self._options)
         now = np.zeros(larger.bytes, np.uint8)
         now[: len(self._now)] = self._now
         self._state, self._now, self._next = larger, now, np.zeros(larger.bytes, np.uint8)

@@ -247,6 +247,16 @@ def _cores_exist(e: Experiment) -> Iterator[Fault]:
         )
 
 
+def _adaptive_below_range(e: Experiment) -> Iterator[Fault]:
+    if e.linking.adaptive_stop >= e.linking.search_range:
+        yield Fault(
+            "linking.adaptive_stop",
+            f"{e.linking.adaptive_stop:g} is not below linking.search_range = {e.linking.search_range:g}",
+            remedy="0 means that the range stays.",
+            depends_on=("linking.search_range",),
+        )
+
+
 def _region_form(e: Experiment) -> Iterator[Fault]:
     height, width = e.camera.shape_hw
     try:
@@ -316,5 +326,6 @@ RULES: tuple[Rule, ...] = (
     _lsl,
     _cores_form,
     _region_form,
+    _adaptive_below_range,
 )
 MACHINE_RULES: tuple[Rule, ...] = (_cores_exist, _calibration_files, _done_by_this_version)

@@ -19,6 +19,7 @@ import numpy as np
 from engine.workers.compiled import kernel
 
 CANDIDATES = 10  # of a target (trackpy.linking.Linker.MAX_NEIGHBORS)
+ADAPTIVE_GROUP = 15  # sources (trackpy.linking.Linker.MAX_SUB_NET_SIZE_ADAPTIVE)
 TOLERANCE = 1e-7  # a distance that equals the search range counts as within
 
 
@@ -80,6 +81,55 @@ def _insert(near, near_d2, near_n, t, s, d2):
         i -= 1
     near[i], near_d2[i] = s, d2
     near_n[t] = count + 1
+
+
+@kernel
+def _root(parent, i):
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@kernel
+def narrow(sources, targets, near, near_d2, near_n, reach, stop, step, parent, size, no_link):
+    """Search ranges that fit how dense it is: no_link[s] becomes the square of that of source s.
+
+    While more than ADAPTIVE_GROUP sources are connected by their candidates, their range is made smaller by the factor
+    `step`, until it is at most `stop`; candidates beyond it are struck out (trackpy.linking.adaptive_link_wrap). A stop
+    of 0: all keep `reach`. Work space: parent, for sources and targets; size, for sources.
+    """
+    for s in range(sources):
+        no_link[s] = reach * reach
+    current = reach
+    while stop > 0 and current > stop:
+        for i in range(sources + targets):
+            parent[i] = i
+        for t in range(targets):
+            for k in range(near_n[t]):
+                s = near[t, k]
+                if no_link[s] == current * current:
+                    parent[_root(parent, s)] = _root(parent, sources + t)
+        for i in range(sources + targets):
+            size[i] = 0
+        for s in range(sources):
+            size[_root(parent, s)] += 1
+        narrower = current * step
+        struck = False
+        for s in range(sources):
+            if no_link[s] == current * current and size[_root(parent, s)] > ADAPTIVE_GROUP:
+                no_link[s] = narrower * narrower
+                struck = True
+        if not struck:
+            break
+        for t in range(targets):
+            kept = 0
+            for k in range(near_n[t]):
+                if near_d2[t, k] <= no_link[near[t, k]] or no_link[near[t, k]] == reach * reach:
+                    near[t, kept], near_d2[t, kept] = near[t, k], near_d2[t, k]
+                    kept += 1
+            near_n[t] = kept
+        current = narrower
 
 
 @kernel
@@ -155,8 +205,8 @@ def _augment(
             for e in range(firsts[current], firsts[current + 1]):
                 if edge_target[e] == link[current]:
                     held = edge_cost[e] - price[link[current]]
-        if base + no_link - held < best_none:
-            best_none, none_at = base + no_link - held, current
+        if base + no_link[current] - held < best_none:
+            best_none, none_at = base + no_link[current] - held, current
         for e in range(firsts[current], firsts[current + 1]):
             target = edge_target[e]
             looked += 1
@@ -204,7 +254,8 @@ def assign(
 ):  # fmt: skip
     """Link at least cost: owner[t] becomes the source of target t, or -1; link[s] the target of source s.
 
-    told[0] becomes the number of edges looked at, told[1] the sources linked without search for want of budget.
+    no_link[s] is what source s costs without a link. told[0] becomes the number of edges looked at, told[1] the sources
+    linked without search for want of budget.
     """
     _edges_by_source(sources, targets, near, near_d2, near_n, firsts, edge_target, edge_cost)
     for t in range(targets):
@@ -219,7 +270,7 @@ def assign(
             if edge_cost[e] < best_cost:
                 best, best_cost = edge_target[e], edge_cost[e]
         alone = firsts[s + 1] - firsts[s] == 1 and near_n[best] == 1
-        if best >= 0 and (best_cost <= no_link or alone):
+        if best >= 0 and (best_cost <= no_link[s] or alone):
             if owner[best] < 0:
                 owner[best] = s
                 link[s] = best
@@ -235,7 +286,7 @@ def assign(
                 )  # fmt: skip
             else:
                 told[1] += 1
-                best, best_cost = -1, no_link
+                best, best_cost = -1, no_link[s]
                 for e in range(firsts[s], firsts[s + 1]):
                     if owner[edge_target[e]] < 0 and edge_cost[e] <= best_cost:
                         best, best_cost = edge_target[e], edge_cost[e]

@@ -40,4 +40,11 @@ def detector_for(experiment: Experiment) -> CentroidDetector | CorrectedDetector
 def link_state_for(experiment: Experiment) -> LinkState:
     """How features of this experiment are linked."""
     linking = experiment.linking
-    return LinkState(linking.search_range, linking.memory, experiment.ring.max_particles)
+    return LinkState(
+        linking.search_range,
+        linking.memory,
+        experiment.ring.max_particles,
+        adaptive_stop=linking.adaptive_stop,
+        adaptive_step=linking.adaptive_step,
+        prediction=linking.prediction,
+    )

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.rows import ROW
-from engine.workers.assignment import CANDIDATES, assign, find_candidates
+from engine.workers.assignment import CANDIDATES, assign, find_candidates, narrow
 from engine.workers.compiled import kernel
 
 HEAD = np.dtype(
@@ -30,7 +30,7 @@ HEAD = np.dtype(
         ("searched", "<i8"),  # edges looked at where particles competed, all frames together
         ("longest_search", "<i8"),  # most in one frame
         ("unsearched", "<i8"),  # sources linked to their nearest free feature, the search having become too long
-        ("reserved", "<i8"),
+        ("newest", "<i8"),  # number of the frame linked last
     ]
 )
 SOURCE = np.dtype(
@@ -41,8 +41,11 @@ SOURCE = np.dtype(
         ("first", "<i8"),  # frame numbers
         ("last", "<i8"),
         ("t_ns", "<i8"),  # camera time of `last`
+        ("vx", "<f8"),  # pixels a frame, since the frame linked before `last`; NaN if it was not in that one
+        ("vy", "<f8"),
     ]
 )
+PREDICTIONS = ("none", "nearest", "drift")
 BUDGET = 100_000_000  # edges looked at in one frame: about a second
 
 
@@ -60,6 +63,43 @@ def _take_sources(old_head, old, frame, new_sequence, memory, source_y, source_x
 
 
 @kernel
+def _predict(old_head, old, frame, nearest, count, origin, source_y, source_x):
+    """Move the sources to where they are expected in this frame.
+
+    By the velocity of the nearest particle that was in both of the two frames linked last, or by the mean of all such
+    (trackpy.predict.NearestVelocityPredict and DriftPredict). Without any they stay.
+    """
+    newest = old_head[0].newest
+    known, mean_y, mean_x = 0, 0.0, 0.0
+    for i in range(old_head[0].sources):
+        if old[i].last == newest and not np.isnan(old[i].vy):
+            known += 1
+            mean_y += old[i].vy
+            mean_x += old[i].vx
+    if known == 0:
+        return
+    mean_y /= known
+    mean_x /= known
+    for s in range(count):
+        source = old[origin[s]]
+        vy, vx = mean_y, mean_x
+        if nearest:
+            if source.last == newest and not np.isnan(source.vy):
+                vy, vx = source.vy, source.vx
+            else:
+                least = np.inf
+                for i in range(old_head[0].sources):
+                    other = old[i]
+                    if other.last == newest and not np.isnan(other.vy):
+                        d2 = (other.y - source.y) ** 2 + (other.x - source.x) ** 2
+                        if d2 < least:
+                            least, vy, vx = d2, other.vy, other.vx
+        frames = np.float64(frame - source.last)
+        source_y[s] = source.y + vy * frames
+        source_x[s] = source.x + vx * frames
+
+
+@kernel
 def _name_rows(old_head, old, new_head, new, frame, t_ns, origin, owner, rows):
     """Give every row its particle, velocity and age, and make it a source."""
     particle = old_head[0].next_particle
@@ -68,9 +108,13 @@ def _name_rows(old_head, old, new_head, new, frame, t_ns, origin, owner, rows):
         source.x, source.y, source.last, source.t_ns = row.x, row.y, frame, t_ns
         row.vx = np.float32(np.nan)
         row.vy = np.float32(np.nan)
+        source.vx = source.vy = np.nan
         if owner[i] >= 0:
             before = old[origin[owner[i]]]
             source.particle, source.first = before.particle, before.first
+            if before.last == old_head[0].newest and old_head[0].frames > 0:
+                frames = np.float64(frame - before.last)
+                source.vx, source.vy = (row.x - before.x) / frames, (row.y - before.y) / frames
             seconds = np.float64(t_ns - before.t_ns) * 1e-9
             if seconds > 0:
                 row.vx = np.float32((row.x - before.x) / seconds)
@@ -94,6 +138,7 @@ def _remember(old, new_head, new, frame, memory, origin, link, sources, rows):
                 kept = new[count]
                 kept.particle, kept.x, kept.y = source.particle, source.x, source.y
                 kept.first, kept.last, kept.t_ns = source.first, source.last, source.t_ns
+                kept.vx, kept.vy = source.vx, source.vy
                 count += 1
             else:
                 dropped += 1
@@ -107,7 +152,23 @@ class LinkState:
     One instance serves one thread; it keeps work space and nothing that outlasts a frame.
     """
 
-    def __init__(self, search_range: float, memory: int, max_particles: int) -> None:
+    def __init__(
+        self,
+        search_range: float,
+        memory: int,
+        max_particles: int,
+        *,
+        adaptive_stop: float = 0.0,
+        adaptive_step: float = 0.95,
+        prediction: str = "none",
+    ) -> None:
+        """An `adaptive_stop` of 0: the search range stays as it is. `prediction`: one of PREDICTIONS."""
+        if prediction not in PREDICTIONS:
+            raise ValueError(f"prediction: {prediction!r} is none of {', '.join(PREDICTIONS)}")
+        if adaptive_stop < 0 or not 0 < adaptive_step < 1:
+            raise ValueError("adaptive_stop must be positive, adaptive_step between 0 and 1")
+        self.adaptive_stop, self.adaptive_step = float(adaptive_stop), float(adaptive_step)
+        self.prediction = prediction
         self.search_range = float(search_range)
         self.memory = int(memory)
         self.max_particles = max_particles
@@ -143,12 +204,21 @@ class LinkState:
         sources = _take_sources(
             old_head, old_sources, frame_number, new_sequence, self.memory, work.source_y, work.source_x, work.origin
         )
+        if self.prediction != "none":
+            _predict(
+                old_head, old_sources, frame_number, self.prediction == "nearest", sources, work.origin, work.source_y,
+                work.source_x,
+            )  # fmt: skip
         find_candidates(
             work.source_y, work.source_x, sources, work.target_y, work.target_x, targets, self.search_range,
             work.heads, work.follows, work.near, work.near_d2, work.near_n,
         )  # fmt: skip
+        narrow(
+            sources, targets, work.near, work.near_d2, work.near_n, self.search_range, self.adaptive_stop,
+            self.adaptive_step, work.parent, work.size, work.no_link,
+        )  # fmt: skip
         assign(
-            sources, targets, work.near, work.near_d2, work.near_n, self.search_range**2, BUDGET, work.firsts,
+            sources, targets, work.near, work.near_d2, work.near_n, work.no_link, BUDGET, work.firsts,
             work.edge_target, work.edge_cost, work.owner, work.link, work.price, work.distance, work.via, work.stamp,
             work.done, work.heap_cost, work.heap_item, work.told,
         )  # fmt: skip
@@ -159,6 +229,7 @@ class LinkState:
             old_sources, new_head, new_sources, frame_number, self.memory, work.origin, work.link, sources, targets
         )
         searched, unsearched = (int(value) for value in work.told)
+        new_head["newest"] = frame_number
         new_head["frames"] = old_head["frames"] + 1
         new_head["dropped"] = old_head["dropped"] + dropped
         new_head["searched"] = old_head["searched"] + searched
@@ -168,7 +239,7 @@ class LinkState:
     def statistics(self, state: NDArray[np.uint8]) -> dict[str, int]:
         """The counters of a state (HEAD)."""
         head, _ = self._parts(state)
-        return {name: int(head[name][0]) for name in HEAD.names or () if name != "reserved"}
+        return {name: int(head[name][0]) for name in HEAD.names or () if name != "newest"}
 
     def warm(self) -> None:
         """Compile, or load, every kernel: link two frames of one feature."""
@@ -212,3 +283,6 @@ class _Work:
         self.heap_cost = np.zeros(edges)
         self.heap_item = np.zeros(edges, np.int64)
         self.told = np.zeros(2, np.int64)
+        self.no_link = np.zeros(sources)
+        self.parent = np.zeros(sources + targets, np.int64)
+        self.size = np.zeros(sources + targets, np.int64)

@@ -101,7 +101,6 @@ def test_link_iter_counts_items_not_their_numbers() -> None:
 
 REFUSED = [
     dict(predictor=lambda t, p: p),
-    dict(adaptive_stop=1.0),
     dict(neighbor_strategy="BTree"),
     dict(link_strategy="drop"),
     dict(to_eucl=lambda x: x),
