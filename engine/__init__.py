@@ -1,8 +1,8 @@
 """ringtrack's engine: tracks particles in camera frames while they arrive.
 
 `Experiment` is the typed settings, `start` runs one experiment; `locate`, `batch` and `link` are trackpy's functions of
-these names, with the engine's own arithmetic. Every name is loaded when it is first used, so that a process pays only for
-what it needs.
+these names, with the engine's own arithmetic. Every name is loaded when it is first used, so that a process pays only
+for what it needs.
 """
 
 from __future__ import annotations
