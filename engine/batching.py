@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 import pandas as pd
@@ -64,7 +64,7 @@ def _with_bar(frames: Iterable[Any], progress: bool | None) -> Iterator[tuple[in
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    total = len(frames) if hasattr(frames, "__len__") else None
+    total = len(frames) if isinstance(frames, Sized) else None
     columns = (BarColumn(), MofNCompleteColumn(), "frames", TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=total)

@@ -25,6 +25,7 @@ COMMANDS = {
     "send": ("engine.cli.send", "Send frames from here to a run, from any operating system."),
     "status": ("engine.cli.status", "Show the runs on this machine."),
     "stop": ("engine.cli.stop", "End a run in order."),
+    "preview": ("engine.cli.preview", "Draw what the settings find in a frame, and propose better ones."),
     "calibrate": ("engine.cli.calibrate", "Make dark, flat, background and bad-pixel files from frames."),
     "note": ("engine.cli.note", "Write a remark into a run's events."),
     "inspect": ("engine.cli.inspect", "Say what is in a finished run, and whether it is whole."),

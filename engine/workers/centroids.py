@@ -152,6 +152,10 @@ class CentroidDetector:
                 self.run(number, tile, pixels, scratch, _NO_ROWS, None)
         return self._merge(_read_only(pixels), self._layout.views(scratch))
 
+    def levels_of(self, scratch: NDArray[np.uint8]) -> NDArray[Any]:
+        """The levels of a frame that was done, (height, width)."""
+        return self._layout.views(scratch)["levels"]
+
     def brightest(self, scratch: NDArray[np.uint8]) -> tuple[int, float]:
         """Largest level of a frame that was done, and the threshold for maxima (NaN: the frame is black)."""
         areas = self._layout.views(scratch)

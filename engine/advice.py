@@ -1,0 +1,228 @@
+"""Advice on settings from a few frames: what is noise, how large features are, how far they move.
+
+All of it is a proposal, to be looked at in the picture of `ringtrack preview`. The rules:
+
+- *minmass*: masses are cut where two classes of their logarithms differ most (Otsu, IEEE Trans. Syst. Man Cybern. 9,
+  62, 1979), if there is a gap; features above are called *real*.
+- *diameter*: 5.5 standard deviations of a spot (2 % of its light lies outside), from the half width at half height of
+  the mean picture of real features.
+- *percentile*: the share of the bright pixels that are fainter than the faintest real maximum, with a margin; not more
+  than trackpy's default of 64.
+- *search_range*: one and a half times what 99 of 100 real features move, at most half the mean distance to the nearest
+  neighbour.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.experiment import Experiment
+from engine.rows import RESULT_META, ROW
+from engine.workers.centroids import CentroidDetector
+from engine.workers.correction import Correction
+from engine.workers.link_state import LinkState
+from engine.workers.parameters import LocateParameters
+
+Frame = NDArray[Any]
+SPOT = 5.5  # diameter in standard deviations
+FEWEST = 5  # features, below which nothing is proposed
+GAP = 3.0  # real features have so many times the mass of noise, at least
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What was found in the first frame, and what is proposed; None: there is nothing to go by."""
+
+    frame: Frame  # corrected
+    features: NDArray[Any]  # all (ROW), with minmass 0 and no other limit
+    kept: NDArray[np.bool_]  # those that pass the settings' filters
+    real: NDArray[np.bool_]  # those above the cut
+    cut: float | None  # minmass
+    diameter: int | None
+    percentile: float | None
+    search_range: float | None
+    neighbour_px: float  # mean distance of real features to their nearest neighbour; NaN for fewer than two
+    subpixel_bias: float  # 0: decimals of x and y are even; 1: all features at the same decimals
+    warnings: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """The TOML lines of what is proposed."""
+        tracking = [
+            f"{name} = {value}"
+            for name, value in (("diameter", self.diameter), ("minmass", self.cut), ("percentile", self.percentile))
+            if value is not None
+        ]
+        linking = [f"search_range = {self.search_range}"] if self.search_range is not None else []
+        return (["[tracking]", *tracking] if tracking else []) + (["[linking]", *linking] if linking else [])
+
+
+def advise(experiment: Experiment, frames: Sequence[Frame]) -> Advice:
+    """Look at the first frame, and at how features move through the others."""
+    tracking = experiment.tracking
+    correction = Correction.from_settings(experiment.correction, experiment.camera)
+    images = [correction.corrected(frame) if correction else frame for frame in frames]
+    parameters = LocateParameters.from_settings(tracking, experiment.camera)
+    found, levels = _features(parameters, images[0])
+    cut = _cut(found["mass"])
+    real = found["mass"] > (cut if cut is not None else tracking.minmass)
+    kept = _passing(experiment, found)
+    neighbour = _neighbour_distance(found[real])
+    steps = _steps(parameters, images, cut if cut is not None else tracking.minmass, neighbour)
+    search_range = None
+    if len(steps) >= FEWEST and not math.isnan(neighbour):
+        wanted = 1.5 * float(np.percentile(steps, 99))
+        search_range = round(max(1.0, min(wanted, neighbour / 2)), 1)
+    enough = int(real.sum()) >= FEWEST
+    return Advice(
+        frame=images[0],
+        features=found,
+        kept=kept,
+        real=real,
+        cut=cut,
+        diameter=_diameter(images[0], found[real], tracking.invert, neighbour) if enough else None,
+        percentile=_percentile(levels, found[real]) if enough else None,
+        search_range=search_range,
+        neighbour_px=neighbour,
+        subpixel_bias=_bias(found[real]) if enough else float("nan"),
+        warnings=tuple(_warnings(experiment, found, kept, cut, neighbour)),
+    )
+
+
+def _features(parameters: LocateParameters, image: Frame) -> tuple[NDArray[Any], Frame]:
+    """All features (rows) and the levels in which they were found."""
+    everything = replace(
+        parameters, minmass=0.0, maxmass=0.0, max_ecc=0.0, minsize=0.0, maxsize=0.0, min_signal=0.0, precision="double"
+    )
+    detector = CentroidDetector(everything)
+    scratch = np.zeros(detector.scratch_bytes, np.uint8)
+    rows, meta = np.zeros(1 << 17, ROW), np.zeros(1, RESULT_META)
+    for number in range(len(detector.steps)):
+        detector.run(number, 0, image, scratch, rows, meta)
+    return rows[: int(meta["rows"][0])], detector.levels_of(scratch)
+
+
+def _passing(experiment: Experiment, found: NDArray[Any]) -> NDArray[np.bool_]:
+    t = experiment.tracking
+    keep = found["mass"] > t.minmass
+    for name, limit, above in (
+        ("mass", t.maxmass, False), ("ecc", t.max_ecc, False), ("size", t.minsize, True), ("size", t.maxsize, False),
+        ("signal", t.min_signal, True),
+    ):  # fmt: skip
+        if limit:
+            keep &= found[name] > limit if above else found[name] < limit
+    passing: NDArray[np.bool_] = keep
+    return passing
+
+
+def _cut(masses: NDArray[Any]) -> float | None:
+    """Between noise and real features; None where there is no gap."""
+    logs = np.sort(np.log(masses[masses > 0].astype(np.float64)))
+    if len(logs) < 2 * FEWEST:
+        return None
+    below = np.arange(1, len(logs))
+    sums = np.cumsum(logs)
+    low, high = sums[:-1] / below, (sums[-1] - sums[:-1]) / (len(logs) - below)
+    between = below * (len(logs) - below) * (high - low) ** 2
+    at = int(np.argmax(between))
+    lower, upper = logs[: at + 1], logs[at + 1 :]
+    if len(upper) < FEWEST or np.median(upper) - np.median(lower) < math.log(GAP):
+        return None
+    middle = (np.percentile(lower, 99.5) + np.percentile(upper, 0.5)) / 2
+    return float(f"{math.exp(middle):.2g}")
+
+
+def _diameter(image: Frame, real: NDArray[Any], invert: bool, neighbour: float) -> int | None:
+    """Odd; from the half width at half height of the mean picture of real features."""
+    reach = int(min(40, neighbour / 2 if not math.isnan(neighbour) else 40, (min(image.shape) - 3) / 2))
+    y, x = np.rint(real["y"]).astype(int), np.rint(real["x"]).astype(int)
+    height, width = image.shape
+    inside = (y >= reach) & (x >= reach) & (y < height - reach) & (x < width - reach)
+    patches = [image[r - reach : r + reach + 1, c - reach : c + reach + 1] for r, c in zip(y[inside], x[inside])][:300]
+    if len(patches) < FEWEST or reach < 3:
+        return None
+    mean = np.mean(np.stack(patches).astype(np.float64), axis=0) * (-1 if invert else 1)
+    radius = np.rint(np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1])).astype(int)
+    profile = np.bincount(radius.ravel(), mean.ravel()) / np.bincount(radius.ravel())
+    profile = profile[: reach + 1] - profile[: reach + 1].min()
+    half = int(np.argmax(profile < profile[0] / 2))
+    if half == 0:
+        return None
+    above, below = profile[half - 1], profile[half]
+    width_px = half - 1 + (above - profile[0] / 2) / (above - below)
+    return _odd(SPOT * width_px / math.sqrt(2 * math.log(2)))
+
+
+def _odd(size: float) -> int:
+    return max(3, 2 * round((size - 1) / 2) + 1)
+
+
+def _percentile(levels: Frame, real: NDArray[Any]) -> float:
+    y, x = np.rint(real["y"]).astype(int), np.rint(real["x"]).astype(int)
+    bright = levels[levels > 0]
+    faintest = float(np.percentile(levels[y, x], 1))
+    share = 100.0 * float(np.count_nonzero(bright < faintest)) / max(1, bright.size)
+    return float(max(0, min(64, math.floor(share - 10))))
+
+
+def _neighbour_distance(real: NDArray[Any]) -> float:
+    if len(real) < 2:
+        return float("nan")
+    places = np.column_stack([real["y"], real["x"]])
+    nearest = []
+    for start in range(0, len(places), 512):
+        d2 = ((places[start : start + 512, None] - places[None]) ** 2).sum(axis=2)
+        d2[np.arange(len(d2)), start + np.arange(len(d2))] = np.inf
+        nearest.append(np.sqrt(d2.min(axis=1)))
+    return float(np.concatenate(nearest).mean())
+
+
+def _steps(
+    parameters: LocateParameters, images: Sequence[Frame], minmass: float, neighbour: float
+) -> NDArray[np.float64]:
+    """How far features move from frame to frame, linked as far as half the distance to a neighbour."""
+    if len(images) < 2 or math.isnan(neighbour):
+        return np.zeros(0)
+    state = LinkState(neighbour / 2, 0, 1 << 17)
+    copies = np.zeros((2, state.bytes), np.uint8)
+    steps = []
+    for number, image in enumerate(images):
+        rows, _ = _features(parameters, image)
+        rows = rows[rows["mass"] > minmass].copy()
+        state.advance(
+            copies[number % 2], copies[1 - number % 2], frame_number=number, new_sequence=False,
+            t_source_ns=number * 10**9, rows=rows,
+        )  # fmt: skip
+        steps.append(np.hypot(rows["vx"], rows["vy"]))
+    moved = np.concatenate(steps).astype(np.float64)
+    return moved[np.isfinite(moved)]
+
+
+def _bias(real: NDArray[Any]) -> float:
+    """Length of the mean vector of the decimals, each taken as an angle; about 1 / sqrt(n) for even ones."""
+    return max(float(abs(np.exp(2j * np.pi * real[axis]).mean())) for axis in "yx")
+
+
+def _warnings(
+    experiment: Experiment, found: NDArray[Any], kept: NDArray[np.bool_], cut: float | None, neighbour: float
+) -> list[str]:
+    told = []
+    if cut is not None and kept.any():
+        noise = int(np.count_nonzero(kept & (found["mass"] <= cut)))
+        if 2 * noise > int(kept.sum()):
+            told.append(
+                f"most features are noise: {noise} of {int(kept.sum())} lie below the gap in the masses. "
+                f"Try tracking.minmass = {cut:g}"
+            )
+    reach = experiment.linking.search_range
+    if not math.isnan(neighbour) and reach > neighbour / 2:
+        told.append(
+            f"linking.search_range = {reach:g} is more than half the mean distance to the nearest neighbour "
+            f"({neighbour:.1f} px): particles will be taken for each other. Try {neighbour / 2:.1f} or less"
+        )
+    return told

@@ -1,0 +1,68 @@
+"""`ringtrack preview`: proposals from simulated frames whose truth is known, and its two warnings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.cli import status_of
+
+SOURCE = "simulated?width=512&height=400&beads=60&sigma_px=3.8&signal=1500&distance_px=34&seed=4"
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("preview")
+    assert status_of(["preview", SOURCE, "--out", str(folder / "first.png")]) == 0  # matplotlib keeps its fonts open
+    return folder
+
+
+def preview(capsys: pytest.CaptureFixture[str], out: Path, *settings: str) -> tuple[dict[str, Any], str]:
+    options = [option for setting in settings for option in ("--set", setting)]
+    assert status_of(["preview", SOURCE, "--out", str(out), "--json", *options]) == 0
+    told = capsys.readouterr()
+    return json.loads(told.out), told.err
+
+
+def test_it_draws_and_proposes_what_the_simulation_was_made_with(
+    capsys: pytest.CaptureFixture[str], seen: Path
+) -> None:
+    facts, _ = preview(capsys, seen / "a.png")
+    assert (seen / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert facts["real"] == 60
+    assert 500 < facts["minmass"] < 60_000
+    assert facts["diameter"] in (19, 21, 23)
+    assert 0 <= facts["percentile"] <= 64
+    assert 1.0 <= facts["search_range"] <= facts["neighbour_px"] / 2
+
+
+def test_it_warns_when_most_features_are_noise(capsys: pytest.CaptureFixture[str], seen: Path) -> None:
+    facts, err = preview(capsys, seen / "b.png", "tracking.minmass=100", "tracking.max_ecc=0")
+    assert "most features are noise" in err
+    assert facts["kept"] > 2 * facts["real"]
+    _, err = preview(capsys, seen / "b.png", f"tracking.minmass={facts['minmass']}", "tracking.max_ecc=0")
+    assert "noise" not in err
+
+
+def test_it_warns_when_the_search_range_reaches_the_neighbours(capsys: pytest.CaptureFixture[str], seen: Path) -> None:
+    _, err = preview(capsys, seen / "c.png", "linking.search_range=45")
+    assert "linking.search_range = 45 is more than half the mean distance" in err
+
+
+def test_the_lines_that_it_prints_are_settings(capsys: pytest.CaptureFixture[str], seen: Path) -> None:
+    import tomllib
+
+    from engine.experiment import Experiment
+
+    assert status_of(["preview", SOURCE, "--out", str(seen / "d.png"), "--frames", "2"]) == 0
+    text = capsys.readouterr().out
+    assert set(tomllib.loads(text)) == {"tracking", "linking"}
+    assert Experiment.loads(text).tracking.minmass > 500
+
+
+def test_a_source_that_is_not_there_is_told_in_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status_of(["preview", "nowhere.tif"]) == 2
+    assert "nowhere.tif is neither" in capsys.readouterr().err
