@@ -103,7 +103,9 @@ def draw(found: Advice, experiment: Experiment, out: Path) -> None:
         masses = figure.add_subplot(grid[0, 1])
         positive = features["mass"][features["mass"] > 0]
         if len(positive):
-            masses.hist(positive, bins=np.geomspace(positive.min(), positive.max() * 1.001, 60), color="tab:gray")
+            masses.hist(
+                positive, bins=np.geomspace(positive.min(), positive.max() * 1.001, 60).tolist(), color="tab:gray"
+            )
         masses.axvline(max(experiment.tracking.minmass, 1e-3), color="tab:orange", label="minmass")
         if found.cut is not None:
             masses.axvline(found.cut, color="tab:green", ls="--", label=f"proposed: {found.cut:g}")
