@@ -39,6 +39,8 @@ BENCHMARKS = (
     Benchmark("wakeup", "p50 µs", ("--wakes", "100", "--idle-s", "0.5")),
     Benchmark("locate", "double x", ("--sizes", "512", "--repeats", "3")),
     Benchmark("link", "", ("--particles", "100", "1000", "--frames", "10")),
+    Benchmark("tiles", "relative", ("--size", "512", "--repeats", "3")),
+    Benchmark("accuracy", "", ("--frames", "1", "--out", "/tmp")),
     Benchmark("scaling", "frames/s", ("--sizes", "512", "--repeats", "2", "--seconds", "0.5")),
     Benchmark("engine", "all CPU ms", ("--seconds", "3", "--short", "2", "--sizes", "512")),
     Benchmark("main_job", "frames/s", ("--seconds", "3", "--sizes", "512")),
