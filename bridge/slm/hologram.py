@@ -60,10 +60,10 @@ class Holograms:
     def phasors(self, traps: Sequence[Trap]) -> tuple[Field, Field]:
         """Factors of v `(N, height)` and of u `(N, width)`."""
         x, y, z = (np.array([getattr(trap, name) for trap in traps])[:, None] for name in "xyz")
-        lens = 4 * z / (self.width * self.height)
-        of_u = np.exp(1j * (2 * math.pi * x * self._u / self.width + lens * self._u**2))
-        of_v = np.exp(1j * (2 * math.pi * y * self._v / self.height + lens * self._v**2))
-        return of_v.astype(np.complex64), of_u.astype(np.complex64)
+        lens = 2 * z / (math.pi * self.width * self.height)  # in turns
+        return _turns(y * self._v / self.height + lens * self._v**2), _turns(
+            x * self._u / self.width + lens * self._u**2
+        )
 
     def superposition(self, traps: Sequence[Trap]) -> Phase:
         """Phase in radians, -π to π; all zero (a mirror: the light stays in the zero order) without traps."""
@@ -121,6 +121,14 @@ class Holograms:
         return self._phases[:count]
 
 
+def _turns(turns: Array) -> Field:
+    """exp(2πi turns); what is left of whole turns is exact enough in single precision."""
+    angle = ((turns - np.rint(turns)) * (2 * math.pi)).astype(np.float32)
+    out = np.empty(angle.shape, np.complex64)
+    out.real, out.imag = np.cos(angle), np.sin(angle)
+    return out
+
+
 def _amplitudes(traps: Sequence[Trap]) -> Array:
     return np.sqrt(np.array([max(trap.intensity, 1e-12) for trap in traps]))
 
@@ -141,7 +149,7 @@ def _unit(total: Field, out: Field) -> None:
     np.divide(total, np.maximum(np.abs(total), np.float32(1e-20)), out=out)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")  # no check for zero, which would keep it from vectors
 def _to_levels(field: NDArray[np.float32], levels: NDArray[np.uint8]) -> None:
     """Argument as levels of 2π/256, by a polynomial of the arc tangent (error below 1e-4 rad, 1/240 of a level)."""
     for v in range(field.shape[0]):
@@ -165,4 +173,4 @@ def _to_levels(field: NDArray[np.float32], levels: NDArray[np.uint8]) -> None:
             angle = np.float32(1.5707963) - angle if b > a else angle
             angle = np.float32(3.1415927) - angle if re < 0 else angle
             angle = -angle if im < 0 else angle
-            levels[v, u] = int(angle * np.float32(40.743665) + np.float32(128.5)) & 255
+            levels[v, u] = np.uint8(np.int32(angle * np.float32(40.743665) + np.float32(128.5)))
