@@ -130,7 +130,7 @@ def _turns(turns: Array) -> Field:
 
 
 def _amplitudes(traps: Sequence[Trap]) -> Array:
-    return np.sqrt(np.array([max(trap.intensity, 1e-12) for trap in traps]))
+    return np.asarray(np.sqrt(np.array([max(trap.intensity, 1e-12) for trap in traps])), float)
 
 
 def _sum(of_v: Field, of_u: Field, coefficients: NDArray[np.complexfloating]) -> Field:
