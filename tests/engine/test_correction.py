@@ -184,3 +184,13 @@ def test_the_command_makes_what_the_settings_name(
         name = what.replace("-", "_")
         assert f'{name} = "{name}.npy"' in capsys.readouterr().out
         assert np.load(tmp_path / f"{name}.npy").shape == (HEIGHT, WIDTH)
+
+
+def test_every_pixel_is_rounded_alike_in_vectors_and_at_the_end_of_a_row(bench: Bench, files: dict[str, str]) -> None:
+    arrays = {name: np.load(files[name]) for name in ("dark", "flat")}
+    correction = Correction.of((HEIGHT, WIDTH), **arrays)
+    frame = bench.rng.integers(0, 65536, (HEIGHT, WIDTH)).astype(np.uint16)
+    assert correction.base.dtype == correction.gain.dtype == np.float32
+    value = (frame.astype(np.float32) - correction.base) * correction.gain + np.float32(100.5)
+    expected = np.floor(value.clip(0, 65535)).astype(np.uint16)
+    np.testing.assert_array_equal(correction.corrected(frame), expected)
