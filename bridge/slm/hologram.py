@@ -56,6 +56,9 @@ class Holograms:
         self._chance = np.random.default_rng(seed)
         self._phases = np.zeros(0)
         self.weights = np.zeros(0)
+        # Kept from command to command: fresh pages cost more than all of the arithmetic.
+        self._field = np.zeros((height, width), np.complex64)
+        self._parts = np.zeros((2, height, width), np.float32)
 
     def phasors(self, traps: Sequence[Trap]) -> tuple[Field, Field]:
         """Factors of v `(N, height)` and of u `(N, width)`."""
@@ -109,9 +112,13 @@ class Holograms:
             return np.full((self.height, self.width), 128, np.uint8)
         of_v, of_u = self.phasors(traps)
         weights = self.weights if len(self.weights) == len(traps) else np.ones(len(traps))
-        field = _sum(of_v, of_u, _amplitudes(traps) * weights * np.exp(1j * self._kept(len(traps))))
-        levels = np.empty(field.shape, np.uint8)
-        _to_levels(field.view(np.float32).reshape(self.height, self.width, 2), levels)
+        coefficients = _amplitudes(traps) * weights * np.exp(1j * self._kept(len(traps)))
+        np.matmul(of_v.T, (coefficients[:, None] * of_u).astype(np.complex64), out=self._field)
+        # Real and imaginary parts apart: the loop over them then runs in vectors, ten times faster.
+        np.copyto(self._parts[0], self._field.real)
+        np.copyto(self._parts[1], self._field.imag)
+        levels = np.empty((self.height, self.width), np.uint8)
+        _to_levels(self._parts[0].reshape(-1), self._parts[1].reshape(-1), levels.reshape(-1))
         return levels
 
     def _kept(self, count: int) -> Array:
@@ -150,27 +157,17 @@ def _unit(total: Field, out: Field) -> None:
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")  # no check for zero, which would keep it from vectors
-def _to_levels(field: NDArray[np.float32], levels: NDArray[np.uint8]) -> None:
+def _to_levels(re: NDArray[np.float32], im: NDArray[np.float32], levels: NDArray[np.uint8]) -> None:
     """Argument as levels of 2π/256, by a polynomial of the arc tangent (error below 1e-4 rad, 1/240 of a level)."""
-    for v in range(field.shape[0]):
-        for u in range(field.shape[1]):
-            re, im = field[v, u, 0], field[v, u, 1]
-            a, b = abs(re), abs(im)
-            t = min(a, b) / max(max(a, b), np.float32(1e-30))
-            s = t * t
-            angle = t * (
-                np.float32(0.99997726)
-                + s
-                * (
-                    np.float32(-0.33262347)
-                    + s
-                    * (
-                        np.float32(0.19354346)
-                        + s * (np.float32(-0.11643287) + s * (np.float32(0.05265332) - s * np.float32(0.01172120)))
-                    )
-                )
-            )
-            angle = np.float32(1.5707963) - angle if b > a else angle
-            angle = np.float32(3.1415927) - angle if re < 0 else angle
-            angle = -angle if im < 0 else angle
-            levels[v, u] = np.uint8(np.int32(angle * np.float32(40.743665) + np.float32(128.5)))
+    f32 = np.float32
+    for i in range(re.shape[0]):
+        a, b = abs(re[i]), abs(im[i])
+        more, less = (a if a > b else b), (b if a > b else a)
+        t = less / (more + f32(1e-30))
+        s = t * t
+        p = f32(-0.11643287) + s * (f32(0.05265332) - s * f32(0.01172120))
+        p = t * (f32(0.99997726) + s * (f32(-0.33262347) + s * (f32(0.19354346) + s * p)))
+        p = f32(1.5707963) - p if b > a else p
+        p = f32(3.1415927) - p if re[i] < f32(0) else p
+        p = -p if im[i] < f32(0) else p
+        levels[i] = np.uint8(np.int32(p * f32(40.743665) + f32(128.5)))
