@@ -40,7 +40,7 @@ def configure(remote: bool, session: str = "default", environ: os._Environ[str] 
         return f"as {own} says"
     if remote:
         return "in the whole network"
-    # liblsl reads the file when it is loaded for the first time, so it has to be there until then and no longer.
+    # liblsl reads the file at its first use, whenever that is, so it stays.
     path = Path(tempfile.gettempdir()) / f"ringtrack-lsl-{os.getuid()}-{session}.cfg"
     path.write_text(LOOPBACK.format(session=session))
     environ["LSLAPICFG"] = str(path)
