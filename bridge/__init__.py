@@ -9,19 +9,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bridge.client import AsyncClient as AsyncClient
+    from bridge.client import Client as Client
     from bridge.sender import Sender as Sender
     from bridge.sender import Statistics as Statistics
     from bridge.simulator import Simulator as Simulator
     from bridge.wire import PeerError as PeerError
 
 _WHERE = {
+    "AsyncClient": "bridge.client",
+    "Client": "bridge.client",
     "Sender": "bridge.sender",
     "Statistics": "bridge.sender",
     "Simulator": "bridge.simulator",
     "PeerError": "bridge.wire",
 }
 
-__all__ = ["PeerError", "Sender", "Simulator", "Statistics"]
+__all__ = ["AsyncClient", "Client", "PeerError", "Sender", "Simulator", "Statistics"]
 
 
 def __getattr__(name: str) -> Any:

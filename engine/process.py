@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.experiment import Experiment
+from engine.live import LiveSettings
 from engine.plan import Plan, ProcessPlan
 from engine.rings import Rings
 from engine.shm.cursors import LosslessReader
@@ -22,6 +23,7 @@ from engine.shm.frame_ring import FrameWriter
 from engine.shm.ledger import Ledger
 from engine.shm.ring import Ring
 from engine.shm.status import ProcessState, StatusBlock
+from engine.shm.versions import VersionGoneError
 from engine.shm.wakeup import LONGEST_S
 
 _MAPPED_AT_ONCE = {
@@ -112,6 +114,13 @@ class Job:
     def settings_version(self) -> int:
         """Version of the settings that the receiver stamps onto the next frame."""
         return self.rings.settings_version
+
+    def settings_of(self, version: int) -> dict[str, Any]:
+        """What a version of the settings says; its number alone if it is not kept any more."""
+        try:
+            return LiveSettings(self.rings).as_dict(version)
+        except VersionGoneError:
+            return {"version": version}
 
     def frame_writer(self) -> FrameWriter:
         """For the receiver alone."""

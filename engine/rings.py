@@ -7,6 +7,7 @@
 | `work` | the words of the units of work, then scratch memory for each place in work | trackers |
 | `state` | the two copies of the linker's state | linker |
 | `status` | words of the run, loss ledger, a status block for each process | receiver (ledger), each its own |
+| `status`, at its end | the settings by version | control server |
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ from engine.shm.ring import Ring, RingLayout
 from engine.shm.segment import Segment, aligned
 from engine.shm.status import BLOCK_BYTES, StatusBlock
 from engine.shm.units import UnitLayout, Units
+from engine.shm.versions import Versions
 
-_SETTINGS_VERSION, _INCARNATION_OF_RECEIVER = 0 * LINE, 1 * LINE
+_INCARNATION_OF_RECEIVER = 1 * LINE
 _RUN_WORDS = 64 * LINE
 T = TypeVar("T")
 
@@ -58,8 +60,7 @@ class Rings:
             for kind, size in rings._sizes().items():
                 segment = Segment.create(plan.run_id, kind, size)
                 rings._segments[kind] = rings._stack.enter_context(segment)
-            store(rings._run_words(), _SETTINGS_VERSION, 1)
-            for name in ("frames", "results", "units", "state"):
+            for name in ("frames", "results", "units", "state", "versions"):
                 getattr(rings, name)
             for process in plan.processes:
                 if process.reader >= 0:
@@ -114,6 +115,11 @@ class Rings:
         offset = self._blocks_offset() + self.plan.process(name).block * BLOCK_BYTES
         return self._part(f"block {name}", lambda: StatusBlock(self._segment("status"), offset))
 
+    @property
+    def versions(self) -> Versions:
+        """The settings by version, as texts; `engine.live` reads them."""
+        return self._part("versions", lambda: Versions(self._segment("status"), self._versions_offset()))
+
     def writer(self) -> FrameWriter:
         """The frame ring's writer: for the receiver alone."""
         return FrameWriter(self.frames, self.results, self.units, self.plan.experiment.ring.hold_s)
@@ -121,7 +127,7 @@ class Rings:
     @property
     def settings_version(self) -> int:
         """Version of the settings that the next frame will use."""
-        return load(self._run_words(), _SETTINGS_VERSION)
+        return self.versions.newest
 
     @property
     def receiver_incarnation(self) -> int:
@@ -187,6 +193,9 @@ class Rings:
     def _blocks_offset(self) -> int:
         return aligned(8 * _RUN_WORDS + Ledger.bytes(LEDGER_RECORDS, LOSS), 4096)
 
+    def _versions_offset(self) -> int:
+        return aligned(self._blocks_offset() + self.plan.geometry.blocks * BLOCK_BYTES, 4096)
+
     def _sizes(self) -> dict[str, int]:
         geometry, camera = self.plan.geometry, self.plan.experiment.camera
         frames = RingLayout(geometry.frame_slots, FRAME_META, np.dtype(camera.dtype), camera.shape_hw)
@@ -196,5 +205,5 @@ class Rings:
             "results": self._result_layout().bytes,
             "work": aligned(self._unit_layout().bytes, 4096) + scratch,
             "state": TwoCopies.bytes(geometry.state_bytes),
-            "status": self._blocks_offset() + geometry.blocks * BLOCK_BYTES,
+            "status": self._versions_offset() + Versions.size_bytes(),
         }

@@ -62,6 +62,40 @@ def loads(text: str, name: str = "settings") -> Experiment:
     return _resolve([layer], faults, machine=False)
 
 
+def changed(experiment: Experiment, values: Mapping[str, Any], place: str = "this change") -> Experiment:
+    """The experiment with other values for some keys ({"tracking.diameter": 11}), checked as the file is.
+
+    Texts are read as on the command line. Keys that the laboratory protects keep their values. Raises SettingsError.
+    """
+    faults: list[Fault] = []
+    layer = Layer(place)
+    merged = {
+        (section, key): Given(getattr(getattr(experiment, section), key), "as it is")
+        for section in SECTIONS
+        if section != "notes"
+        for key in fields_of(section)
+    }
+    merged |= {("notes", key): Given(value, "as it is") for key, value in experiment.notes.items()}
+    for name, value in values.items():
+        section, dot, key = str(name).partition(".")
+        if not dot or section not in SECTIONS:
+            faults.append(Fault(str(name), "no such key", place, nearest(str(name))))
+        elif isinstance(value, str):
+            _give_text(layer, section, key, value, place, faults)
+        else:
+            _give(layer, section, key, value, place, faults)
+    protected = dict.fromkeys(experiment.lab.protect, "the laboratory")
+    for path, given in layer.values.items():
+        _check_protected(path, given, merged.get(path), protected, faults)
+        merged[path] = given
+    found = _built({path: given.value for path, given in merged.items() if not given.faulty})
+    faults.extend(check(found, {f"{s}.{k}": given for (s, k), given in merged.items()}, machine=False))
+    if faults:
+        heading = "" if len(faults) == 1 else f"{len(faults)} faults in the settings:\n"
+        raise SettingsError(heading + "\n".join(str(fault) for fault in faults))
+    return found
+
+
 def _files(path: Path, faults: list[Fault]) -> list[Layer]:
     """The file's layer and those of its bases, the lowest first."""
     layers: list[Layer] = []

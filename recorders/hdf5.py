@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -32,12 +33,22 @@ __all__ = ["COUNTERS", "Hdf5Recorder", "main"]
 class Hdf5Recorder:
     """A `recorders.loop.Recorder`. A run whose recorder died goes on in a new part."""
 
-    def __init__(self, first: Path, about: About, inbox: Inbox | None = None) -> None:
-        """`first` is the file of part 1; the part of `about` is set to the one that is made."""
+    def __init__(
+        self,
+        first: Path,
+        about: About,
+        inbox: Inbox | None = None,
+        settings_of: Callable[[int], dict[str, Any]] = lambda version: {"version": version},
+    ) -> None:
+        """`first` is the file of part 1; the part of `about` is set to the one that is made.
+
+        `settings_of` tells what a version of the settings says, for the event at the first frame that it was used for.
+        """
         self._first = first
         self._about = about
         self._last: np.void | None = None
         self._inbox = inbox
+        self._settings_of = settings_of
 
     def open(self) -> Callable[[int], Position]:
         part = max(part_paths(self._first), default=0) + 1
@@ -78,6 +89,8 @@ class Hdf5Recorder:
         if last is None:
             kind = "recording started" if self._part == 1 else "recorder restarted"
             self._event(frame, kind, {"part": self._part, "sequence": int(meta["sequence"])})
+            if meta["settings"] != 1:
+                self._event(frame, "settings", self._settings_of(int(meta["settings"])))
             return
         if meta["sequence"] != last["sequence"]:
             counters = {"counter_before": int(last["counter"]), "counter": int(meta["counter"])}
@@ -85,7 +98,7 @@ class Hdf5Recorder:
         elif meta["stream"] != last["stream"]:
             self._event(frame, "sender restarted", {"stream": int(meta["stream"])})
         if meta["settings"] != last["settings"]:
-            self._event(frame, "settings", {"version": int(meta["settings"])})
+            self._event(frame, "settings", self._settings_of(int(meta["settings"])))
 
     def _take_inbox(self) -> None:
         """Events of others stand at the frame that was newest when they were read."""
@@ -93,7 +106,7 @@ class Hdf5Recorder:
         for event in self._inbox.read() if self._inbox else ():
             self._file.event(event.t_ns, max(frame, 0), event.kind[:24], event.text)
 
-    def _event(self, frame: int, kind: str, details: dict[str, int]) -> None:
+    def _event(self, frame: int, kind: str, details: dict[str, Any]) -> None:
         self._file.event(monotonic_ns(), frame, kind, json.dumps(details))
 
 
@@ -101,7 +114,7 @@ def main(job: Job) -> int:
     """Record the run's results until the ring says that it has ended; the exit status."""
     folder = RunFolder(job.run_folder)
     about = About(job.experiment, job.run_id, folder.name, utc_offset_ns=measure_utc_offset().offset_ns)
-    recorder = Hdf5Recorder(folder.hdf5, about, Inbox(job.run_folder))
+    recorder = Hdf5Recorder(folder.hdf5, about, Inbox(job.run_folder), job.settings_of)
     try:
         record(job, recorder)
     except DiskError as error:

@@ -27,6 +27,8 @@ COMMANDS = {
     "stop": ("engine.cli.stop", "End a run in order."),
     "preview": ("engine.cli.preview", "Draw what the settings find in a frame, and propose better ones."),
     "calibrate": ("engine.cli.calibrate", "Make dark, flat, background and bad-pixel files from frames."),
+    "set": ("engine.cli.set", "Change settings of a run while it goes on."),
+    "keys": ("engine.cli.keys", "Make the keys that let other computers steer a run."),
     "note": ("engine.cli.note", "Write a remark into a run's events."),
     "inspect": ("engine.cli.inspect", "Say what is in a finished run, and whether it is whole."),
 }

@@ -32,7 +32,7 @@ PREFIX = "ringtrack_"
 KEPT = ".kept"
 """Ending of the second name of a segment, which no stranger knows."""
 MAGIC = int.from_bytes(b"RINGTRK\x01", "little")
-LAYOUT = 1
+LAYOUT = 2
 """Version of everything that lies in segments; raised at any change."""
 
 HEADER = np.dtype(

@@ -16,7 +16,7 @@ from engine.experiment import Experiment
 from engine.frames import FRAME_META
 from engine.plan import Geometry, Plan, ProcessPlan
 from engine.rows import RESULT_META, ROW
-from engine.workers.configure import detector_for, link_state_for, workers_for
+from engine.workers.configure import detector_for, link_state_for, scratch_bytes_for, workers_for
 from engine.workers.linker import TALLY_BYTES
 
 RESULT_SECONDS = 10.0
@@ -64,7 +64,7 @@ def _geometry(experiment: Experiment) -> Geometry:
         result_slots=max(frame_slots, result_slots),
         depth=depth,
         units_of_step=steps,
-        scratch_bytes=detector.scratch_bytes,
+        scratch_bytes=scratch_bytes_for(experiment),
         state_bytes=TALLY_BYTES + link_state_for(experiment).bytes,
         blocks=64,
     )
@@ -95,6 +95,15 @@ def _processes(experiment: Experiment, source: str | None, options: dict[str, An
     ]  # fmt: skip
     if experiment.lsl.enabled:
         wanted.append({"name": "lsl", "target": "bridge.lsl.process:main", "kind": "lsl", "vital": False})
+    wanted.append(
+        {"name": "control", "target": "bridge.control:main", "kind": "control", "nice": 5, "stall_s": 60.0,
+         "vital": False}
+    )  # fmt: skip
+    if experiment.web.enabled:
+        wanted.append(
+            {"name": "web", "target": "bridge.web.server:main", "kind": "web", "nice": 5, "stall_s": 30.0,
+             "vital": False}
+        )  # fmt: skip
     if source is not None:
         wanted.append(
             {"name": "sender", "target": "bridge.send:main", "kind": "source", "options": {"source": source} | options,

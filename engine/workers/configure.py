@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from engine.errors import SettingsError
 from engine.experiment import Experiment
 from engine.settings_rules import existing_cores, parse_cores
@@ -11,6 +13,9 @@ from engine.workers.correction import Correction
 from engine.workers.link_state import LinkState
 from engine.workers.parameters import LocateParameters
 from engine.workers.tiling import check_overlap, choose_tile
+
+LIVE_MEMORY = 10
+"""Frames of memory that the linker's state has room for in any run."""
 
 
 def workers_for(experiment: Experiment) -> int:
@@ -37,9 +42,9 @@ def detector_for(experiment: Experiment) -> CentroidDetector | CorrectedDetector
     return CentroidDetector(parameters, tile_hw)
 
 
-def link_state_for(experiment: Experiment) -> LinkState:
-    """How features of this experiment are linked."""
-    linking = experiment.linking
+def link_state_for(experiment: Experiment, started_with: Experiment | None = None) -> LinkState:
+    """How features of this experiment are linked; the state is laid out for what the run was started with."""
+    linking, longest = experiment.linking, longest_memory(started_with or experiment)
     return LinkState(
         linking.search_range,
         linking.memory,
@@ -47,4 +52,18 @@ def link_state_for(experiment: Experiment) -> LinkState:
         adaptive_stop=linking.adaptive_stop,
         adaptive_step=linking.adaptive_step,
         prediction=linking.prediction,
+        longest_memory=longest,
     )
+
+
+def longest_memory(started_with: Experiment) -> int:
+    """So far `linking.memory` can be raised while a run goes on."""
+    return max(started_with.linking.memory, LIVE_MEMORY)
+
+
+def scratch_bytes_for(experiment: Experiment) -> int:
+    """Scratch memory of a frame in work, with room for features half as far apart: settings change meanwhile."""
+    tracking = experiment.tracking
+    closer = msgspec.structs.replace(tracking, separation=max(1, tracking.separation // 2))
+    nearer = msgspec.structs.replace(experiment, tracking=closer)
+    return max(detector_for(experiment).scratch_bytes, detector_for(nearer).scratch_bytes)

@@ -161,8 +161,12 @@ class LinkState:
         adaptive_stop: float = 0.0,
         adaptive_step: float = 0.95,
         prediction: str = "none",
+        longest_memory: int = 0,
     ) -> None:
-        """An `adaptive_stop` of 0: the search range stays as it is. `prediction`: one of PREDICTIONS."""
+        """An `adaptive_stop` of 0: the search range stays as it is. `prediction`: one of PREDICTIONS.
+
+        `longest_memory`: the state has room for so many frames of memory, whatever `memory` is now.
+        """
         if prediction not in PREDICTIONS:
             raise ValueError(f"prediction: {prediction!r} is none of {', '.join(PREDICTIONS)}")
         if adaptive_stop < 0 or not 0 < adaptive_step < 1:
@@ -172,7 +176,7 @@ class LinkState:
         self.search_range = float(search_range)
         self.memory = int(memory)
         self.max_particles = max_particles
-        self.capacity = max_particles * (self.memory + 1)
+        self.capacity = max_particles * (max(self.memory, longest_memory) + 1)
         self.bytes = HEAD.itemsize + self.capacity * SOURCE.itemsize
         self._work = _Work(self.capacity, max_particles)
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from engine.clocks import monotonic_ns
 from engine.frames import Kind
+from engine.live import LiveSettings
 from engine.process import Job
 from engine.rows import FILTERS, State
 from engine.shm.steps import Steps, run
@@ -21,6 +22,7 @@ from engine.workers.configure import link_state_for
 from engine.workers.link_state import LinkState
 
 COUNTERS = ("frames", "rows", "failed")
+LINKS_KEPT = 4
 
 TALLY = np.dtype(
     [
@@ -44,7 +46,8 @@ class Linker:
     def __init__(self, job: Job, link_state: LinkState) -> None:
         self._job = job
         self._rings = job.rings
-        self._links = link_state
+        self._settings = LiveSettings(self._rings)
+        self._links = {1: link_state}  # by version of the settings; they share one state
         self.closed = False
 
     def step(self) -> bool:
@@ -92,9 +95,17 @@ class Linker:
         else:
             self._count(meta, count, monotonic_ns() - received_ns)
 
+    def _links_of(self, version: int) -> LinkState:
+        """Linking with the settings that the frame was stamped with."""
+        if version not in self._links:
+            if len(self._links) >= LINKS_KEPT:
+                del self._links[min(self._links)]
+            self._links[version] = link_state_for(self._settings.experiment(version), self._job.experiment)
+        return self._links[version]
+
     def _link(self, old: npt.NDArray[np.uint8], new: npt.NDArray[np.uint8], meta: Any, rows: Any, tally: Any) -> None:
         sequence = int(meta["sequence"][0])
-        self._links.advance(
+        self._links_of(int(meta["settings"][0])).advance(
             old,
             new,
             frame_number=int(meta["frame"][0]),

@@ -11,6 +11,7 @@ from typing import Any
 
 from engine.clocks import monotonic_ns
 from engine.frames import Kind
+from engine.live import LiveSettings
 from engine.process import Job
 from engine.rows import RESULT_META, State
 from engine.shm.steps import Steps, run
@@ -20,6 +21,7 @@ from engine.workers.configure import detector_for
 from engine.workers.detector import Detector
 
 COUNTERS = ("units", "frames", "failures", "busy_ns")
+DETECTORS_KEPT = 4
 _INHERITED_BYTES = RESULT_META.fields["t_tracked_ns"][1]  # type: ignore[index]
 
 
@@ -29,7 +31,9 @@ class Tracker:
     def __init__(self, job: Job, detector: Detector) -> None:
         self._job = job
         self._rings = job.rings
-        self._detector = detector
+        self._settings = LiveSettings(self._rings)
+        self._detectors = {1: detector}  # by version of the settings
+        self._last_step = len(detector.steps) - 1
         self._worker = job.process.worker
         self._incarnation = self._rings.units.incarnation(self._worker)
         self._frames = self._rings.frames  # mapped now: a spare that has to map them first is not warm
@@ -55,7 +59,7 @@ class Tracker:
             units.failed(unit)
             return True
         run(units.done(unit))
-        if unit.step == len(self._detector.steps) - 1:
+        if unit.step == self._last_step:
             self._rings.frames.released.ring()  # the receiver may wait for this slot
         job.status.count("units")
         job.status.count("busy_ns", time.perf_counter_ns() - started)
@@ -70,9 +74,9 @@ class Tracker:
         rings, place = self._rings, unit.place
         frame = rings.frames.record(place)
         no_pixels = frame["kind"][0] == Kind.CLOSING
-        if unit.step < len(self._detector.steps) - 1:
+        if unit.step < self._last_step:
             if not no_pixels:
-                self._detect(unit, None, None)
+                self._detect(unit, frame, None, None)
             return
         results = rings.results
         yield "result.2"
@@ -84,13 +88,26 @@ class Tracker:
         if unit.mark_only or no_pixels:
             meta["state"] = State.FAILED if unit.mark_only else State.TRACKED
         else:
-            self._detect(unit, results.payload(place), meta)
+            self._detect(unit, frame, results.payload(place), meta)
         meta["attempts"] = rings.units.attempts(place)
         meta["t_tracked_ns"] = monotonic_ns()
         self._job.status.count("frames")
 
-    def _detect(self, unit: Unit, rows: Any, meta: Any) -> None:
-        self._detector.run(
+    def _detector_of(self, version: int) -> Detector:
+        """The detector for the settings that the frame was stamped with."""
+        found = self._detectors.get(version)
+        if found is None:
+            tracking = self._settings.version(version).tracking
+            same = (k for k in self._detectors if self._settings.version(k).tracking == tracking)
+            known = next(same, None)
+            found = detector_for(self._settings.experiment(version)) if known is None else self._detectors[known]
+            if len(self._detectors) >= DETECTORS_KEPT:
+                del self._detectors[min(self._detectors)]
+            self._detectors[version] = found
+        return found
+
+    def _detect(self, unit: Unit, frame: Any, rows: Any, meta: Any) -> None:
+        self._detector_of(int(frame["settings"][0])).run(
             unit.step,
             unit.index,
             self._rings.frames.payload(unit.place),

@@ -88,6 +88,9 @@ class FakeJob:
             count=len(self.losses), read=lambda first, end: np.array(self.losses[first:end], LOSS)
         )
 
+    def settings_of(self, version: int) -> dict[str, Any]:
+        return {"version": version}
+
     @property
     def results(self) -> FakeJob:
         return self

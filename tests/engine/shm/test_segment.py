@@ -80,7 +80,7 @@ def test_a_name_is_given_once(run_id: str) -> None:
     ("field", "value", "message"),
     [
         ("magic", 0, "not a ringtrack segment, or not ready yet"),
-        ("layout", 99, "layout 99, this program reads 1; run both sides with the same version"),
+        ("layout", 99, "layout 99, this program reads 2; run both sides with the same version"),
         ("size", 4096, "its header says 4096"),
     ],
 )

@@ -1,0 +1,370 @@
+"""The control server: a process of its own that answers programs and people who steer a run.
+
+It looks at the rings as a live reader and is the one writer of the settings by version; nothing waits for it, and its
+death costs the run nothing: the next one goes on with the versions where it stopped. It listens at `control.listen`
+and, for programs on this machine, at a name that belongs to this run alone (`local_address`).
+
+A request that has to wait (the next result, the first frame under new settings) is *pending* and answered later; a
+client that does not read its answers loses them, and nobody else notices.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import zmq
+from numpy.typing import NDArray
+
+from bridge import control_wire as wire
+from bridge.figures import Figures
+from bridge.keys import serve_with_keys
+from bridge.looking import Look, Looker
+from bridge.tuning import Tuning
+from engine.clocks import monotonic_ns
+from engine.errors import PeerError, RingtrackError, SettingsError
+from engine.live import LIVE_KEYS
+from engine.process import Log
+from engine.settings_rules import is_loopback, parse_address
+from engine.shm.ring import OverrunError
+
+if TYPE_CHECKING:
+    from engine.process import Job
+
+COUNTERS = ("requests", "refused", "unread", "changes")
+IDLE_MS, BUSY_MS = 100, 2
+BIND_EVERY_S = 1.0
+MOST_PENDING = 256
+FRAME_WAIT_S = 0.5
+"""So long the answer to a change waits for the first frame that is tracked with it."""
+LOG_TAIL_BYTES = 1 << 18
+
+Found = tuple[dict[str, Any], dict[str, NDArray[Any]]]
+
+
+@dataclass
+class Pending:
+    """An answer that waits for something to happen."""
+
+    socket: zmq.Socket[bytes]
+    identity: bytes
+    id: int
+    poll: Callable[[bool], Found | None]  # True: the time is over, answer now
+    end: float
+
+
+class Later(Exception):
+    """Raised by a handler whose answer has to wait."""
+
+    def __init__(self, poll: Callable[[bool], Found | None], wait_s: float) -> None:
+        self.poll, self.wait_s = poll, wait_s
+
+
+def local_address(run_id: str) -> str:
+    """Where the server of a run is found on its own machine. An abstract name: no file, gone with the process."""
+    return f"ipc://@ringtrack-{run_id}"
+
+
+class Desk:
+    """Answers requests; knows nothing of sockets."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._looker = Looker(job.rings)
+        self._figures = Figures(job.rings)
+        self._tuning = Tuning(job.rings)
+        self._started = monotonic_ns()
+
+    def handle(self, request: wire.AnyRequest) -> Found:
+        """The result and its arrays. Raises Later, SettingsError (what was asked for is wrong), RingtrackError."""
+        return getattr(self, f"_{type(request).__name__.lower()}")(request)  # type: ignore[no-any-return]
+
+    def _hello(self, _: wire.Hello) -> Found:
+        plan = self._job.plan
+        return {
+            "name": plan.experiment.experiment.name,
+            "run_folder": plan.run_folder,
+            "started_utc_ns": plan.started_utc_ns,
+            "camera": msgspec.to_builtins(plan.experiment.camera),
+            "source": next((p.options.get("source") for p in plan.processes if p.kind == "source"), None),
+            "live_keys": list(LIVE_KEYS),
+            "settings": self._tuning.live.newest,
+        }, {}
+
+    def _getsettings(self, request: wire.GetSettings) -> Found:
+        return self._tuning.describe(request.version), {}
+
+    def _setsettings(self, request: wire.SetSettings) -> Found:
+        return self._changed(*self._tuning.change(request.values))
+
+    def _undo(self, _: wire.Undo) -> Found:
+        return self._changed(*self._tuning.undo())
+
+    def _changed(self, version: int, changes: dict[str, Any]) -> Found:
+        """Note it in the run, then wait for the first frame that says it was tracked with this version."""
+        first_place = self._job.frames.newest  # may have been stamped just now
+        self._job.status.count("changes")
+        text = ", ".join(f"{key} = {value}" for key, value in changes.items()) or "nothing"
+        self._note("settings changed", f"settings version {version}: {text}", version=version, changes=changes)
+
+        def poll(over: bool) -> Found | None:
+            frames = self._job.frames
+            for place in range(max(0, first_place), frames.newest + 1):
+                meta = frames.record(place)
+                if meta["settings"][0] >= version and frames.is_there(place):
+                    return self._tuning.describe(version) | {"from_frame": int(meta["frame"][0])}, {}
+            return (self._tuning.describe(version) | {"from_frame": None}, {}) if over else None
+
+        raise Later(poll, FRAME_WAIT_S)
+
+    def _preview(self, request: wire.Preview) -> Found:
+        look = self._looker.latest()
+        if look is None or look.pixels is None:
+            raise PeerError("there is no frame yet")
+        rows, meta = self._tuning.preview(request.values, look.pixels, lambda: self._job.status.beat())
+        return {"frame": look.meta["frame"], "place": look.place, "rows": len(rows), **meta}, {"rows": rows}
+
+    def _latest(self, request: wire.Latest) -> Found:
+        look = self._looker.latest(request.most_px, request.image)
+        if look is None:
+            raise PeerError("there is no frame yet")
+        arrays = {"rows": look.rows}
+        if look.pixels is not None:
+            arrays["pixels"] = look.pixels
+        return {"place": look.place, "step": look.step, "meta": look.meta}, arrays
+
+    def _results(self, request: wire.Results) -> Found:
+        looker = self._looker
+        after = request.after
+        if request.from_frame is not None:
+            after = looker.place_of(request.from_frame) - 1
+        elif after is None:
+            after = looker.newest
+        start = after + 1
+
+        def poll(over: bool) -> Found | None:
+            newest = looker.newest
+            if newest < start and not over:
+                return None
+            first = max(start, looker.first_kept()) if newest - start >= self._job.results.slots - 1 else start
+            looks: list[Look] = []
+            next_place, closed = first, False
+            for place in range(first, min(newest, first + request.most - 1) + 1):
+                try:
+                    look = looker.result(place)
+                except OverrunError:
+                    looks, first = [], place + 1  # the ring went on under us: what is in order counts
+                    next_place = place + 1
+                    continue
+                next_place = place + 1
+                if look is None:
+                    closed = True
+                else:
+                    looks.append(look)
+            rows = [look.rows for look in looks]
+            arrays = {"rows": np.concatenate(rows)} if rows else {}
+            frames = [{"place": look.place, "rows": len(look.rows), **_times(look)} for look in looks]
+            return {
+                "after": next_place - 1, "missed": first - start, "closed": closed, "frames": frames,
+            }, arrays  # fmt: skip
+
+        found = poll(False)
+        if found is not None:
+            return found
+        raise Later(poll, request.wait_s)
+
+    def _metrics(self, _: wire.Metrics) -> Found:
+        return self._figures.metrics(), {}
+
+    def _accounting(self, _: wire.Accounting) -> Found:
+        return {"steps": self._figures.accounting(), "lost": self._figures.losses()}, {}
+
+    def _mark(self, request: wire.Mark) -> Found:
+        frame = self._looker.latest(image=False)
+        number = -1 if frame is None else frame.meta["frame"]
+        self._note("mark", request.text, frame=number)
+        return {"frame": number}, {}
+
+    def _loglines(self, request: wire.LogLines) -> Found:
+        return {"lines": log_tail(self._job.run_folder / "log.jsonl", request.lines)}, {}
+
+    def _stop(self, _: wire.Stop) -> Found:
+        self._note("stop asked", "a control client asked the run to stop")
+        os.kill(self._job.plan.pid, signal.SIGTERM)
+        return {}, {}
+
+    def _note(self, kind: str, message: str, **facts: Any) -> None:
+        self._job.log("info", message, event=kind)
+        note = Log(self._job.run_folder / "events.jsonl", "control")
+        note("info", message, event=kind, t_ns=monotonic_ns(), **facts)
+
+
+def _times(look: Look) -> dict[str, int]:
+    names = ("frame", "sequence", "settings", "t_camera_ns", "t_received_ns", "t_tracked_ns", "t_published_ns", "state")
+    return {name: look.meta[name] for name in names}
+
+
+def log_tail(path: Path, lines: int) -> list[dict[str, Any]]:
+    """The last lines of a log, oldest first; [] if there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
+            found = file.read().splitlines()[-lines:]
+    except OSError:
+        return []
+    parsed = []
+    for line in found:
+        try:
+            parsed.append(json.loads(line))
+        except ValueError:
+            continue  # cut by where we began
+    return parsed
+
+
+class Server:
+    """The sockets. A context manager; `step` answers what has come."""
+
+    def __init__(self, job: Job, desk: Desk) -> None:
+        self._job = job
+        self._desk = desk
+        self._pending: list[Pending] = []
+        self._wanted = {"local": local_address(job.run_id), "control.listen": job.experiment.control.listen}
+        self._bound: dict[str, zmq.Socket[bytes]] = {}
+        self._said: set[str] = set()
+        self._bind_due = 0.0
+
+    def __enter__(self) -> Server:
+        self._context = zmq.Context()
+        self._bind()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for socket in self._bound.values():
+            socket.close(linger=200)
+        self._context.term()
+
+    def step(self) -> None:
+        """Answer what has come, and what was waited for."""
+        if len(self._bound) < len(self._wanted) and time.monotonic() >= self._bind_due:
+            self._bind()
+        poller = zmq.Poller()
+        for socket in self._bound.values():
+            poller.register(socket, zmq.POLLIN)
+        ready = dict(poller.poll(BUSY_MS if self._pending else IDLE_MS))
+        for socket in self._bound.values():
+            for _ in range(64 if socket in ready else 0):
+                try:
+                    parts = socket.recv_multipart(zmq.NOBLOCK)
+                except zmq.Again:
+                    break
+                self._one(socket, parts[0], parts[1:])
+        self._look_at_pending()
+
+    def _bind(self) -> None:
+        """Listen where we do not yet. A port that is taken is told of, and tried again: it never ends the run."""
+        self._bind_due = time.monotonic() + BIND_EVERY_S
+        for name, address in self._wanted.items():
+            if name in self._bound:
+                continue
+            socket = self._context.socket(zmq.ROUTER)
+            socket.setsockopt(zmq.MAXMSGSIZE, wire.LARGEST_REQUEST)
+            socket.setsockopt(zmq.SNDHWM, 8)  # answers that a client does not read
+            socket.setsockopt(zmq.RCVHWM, 64)
+            socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+            socket.setsockopt(zmq.LINGER, 200)
+            try:
+                if name != "local" and not is_loopback(parse_address(address)[0]):
+                    serve_with_keys(socket)
+                socket.bind(address)
+            except (zmq.ZMQError, RingtrackError) as error:
+                socket.close(linger=0)
+                if name not in self._said:
+                    self._said.add(name)
+                    self._job.log("warning", f"{name}: {address} cannot be had yet: {error}")
+                continue
+            self._bound[name] = socket
+            self._job.log("info", f"control clients are answered at {socket.get_string(zmq.LAST_ENDPOINT)}")
+
+    def _one(self, socket: zmq.Socket[bytes], identity: bytes, parts: list[bytes]) -> None:
+        status = self._job.status
+        status.count("requests")
+        data = parts[-1] if parts else b""
+        try:
+            if len(parts) > 2 or (len(parts) == 2 and parts[0]):  # an empty part in front: a REQ socket
+                raise PeerError(f"a request is one part, this one has {len(parts)}")
+            request = wire.decode_request(data)
+        except PeerError as error:
+            status.count("refused")
+            self._answer(socket, identity, wire.Answer(id=wire.id_of(data), error=str(error), blame="request"), {})
+            return
+        try:
+            result, arrays = self._desk.handle(request)
+        except Later as later:
+            if len(self._pending) >= MOST_PENDING:
+                answer = wire.Answer(id=request.id, error="too many clients wait at once; try again", blame="server")
+                self._answer(socket, identity, answer, {})
+                return
+            end = time.monotonic() + later.wait_s
+            self._pending.append(Pending(socket, identity, request.id, later.poll, end))
+        except Exception as error:
+            status.count("refused")
+            self._answer(socket, identity, self._refusal(request.id, error), {})
+        else:
+            self._answer(socket, identity, wire.Answer(id=request.id, result=result), arrays)
+
+    def _refusal(self, number: int, error: Exception) -> wire.Answer:
+        if isinstance(error, SettingsError):
+            return wire.Answer(id=number, error=str(error), blame="settings")
+        if isinstance(error, RingtrackError):
+            return wire.Answer(id=number, error=str(error), blame="run")
+        self._job.log_exception(error)
+        return wire.Answer(
+            id=number, error=f"internal error, our fault: {type(error).__name__}: {error}", blame="server"
+        )
+
+    def _look_at_pending(self) -> None:
+        now, left = time.monotonic(), []
+        for one in self._pending:
+            try:
+                found = one.poll(now >= one.end or self._job.stopping)
+            except Exception as error:
+                self._answer(one.socket, one.identity, self._refusal(one.id, error), {})
+                continue
+            if found is None:
+                left.append(one)
+            else:
+                self._answer(one.socket, one.identity, wire.Answer(id=one.id, result=found[0]), found[1])
+        self._pending = left
+
+    def _answer(
+        self, socket: zmq.Socket[bytes], identity: bytes, answer: wire.Answer, arrays: dict[str, NDArray[Any]]
+    ) -> None:
+        parts = [wire.described(name, array) for name, array in arrays.items()]
+        answer = msgspec.structs.replace(answer, run_id=self._job.run_id, arrays=parts)
+        message: list[Any] = [
+            identity,
+            msgspec.msgpack.encode(answer),
+            *(np.ascontiguousarray(a) for a in arrays.values()),
+        ]
+        try:
+            socket.send_multipart(message, zmq.NOBLOCK, copy=False)
+        except zmq.ZMQError:  # it left, or does not read: its answers are its own loss
+            self._job.status.count("unread")
+
+
+def main(job: Job) -> None:
+    """Answer until told to stop."""
+    desk = Desk(job)
+    with Server(job, desk) as server:
+        job.status.ready()
+        while not job.stopping:
+            server.step()
+            job.status.beat()

@@ -1,0 +1,194 @@
+"""What control clients and the control server say to each other, as msgpack. `docs/reference/control-protocol.md`.
+
+A request is one message of one part; an answer has as many parts more as it names arrays. `v` is the version of this
+protocol, `id` the client's own number of the request, which comes back in the answer.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from engine.errors import PeerError
+
+VERSION = 1
+LARGEST_REQUEST = 1 << 20
+MOST_RESULTS = 512
+LONGEST_WAIT_S = 30.0
+Text = Annotated[str, Meta(max_length=4000)]
+Wait = Annotated[float, Meta(ge=0, le=LONGEST_WAIT_S)]
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="ask", forbid_unknown_fields=True):
+    """Every request has these."""
+
+    v: int = VERSION
+    id: int = 0
+
+
+class Hello(Request, frozen=True, kw_only=True, tag="hello"):
+    """Who is there? Answered with the run, its camera, what may be set live."""
+
+
+class GetSettings(Request, frozen=True, kw_only=True, tag="settings"):
+    """The settings of a version; 0: of the newest."""
+
+    version: Annotated[int, Meta(ge=0)] = 0
+
+
+class SetSettings(Request, frozen=True, kw_only=True, tag="set"):
+    """Other values for keys of [tracking] and [linking], all or none."""
+
+    values: dict[Text, Any]
+
+
+class Undo(Request, frozen=True, kw_only=True, tag="undo"):
+    """Bring the settings before the last change back, as a new version."""
+
+
+class Preview(Request, frozen=True, kw_only=True, tag="preview"):
+    """What would be found in the newest frame with other values; nothing is changed."""
+
+    values: dict[Text, Any] = {}
+
+
+class Latest(Request, frozen=True, kw_only=True, tag="latest"):
+    """The newest frame with its particles. `image`: its pixels too, reduced until neither side is beyond `most_px`."""
+
+    image: bool = True
+    most_px: Annotated[int, Meta(ge=0, le=65536)] = 0  # 0: as they are
+
+
+class Results(Request, frozen=True, kw_only=True, tag="results"):
+    """Results from place `after` + 1 on, at most `most` frames; waits up to `wait_s` for the first.
+
+    `after` -1: from the oldest that is kept; None: only what comes from now on. `from_frame` instead of `after`: the
+    first place whose frame number is not below it.
+    """
+
+    after: int | None = None
+    from_frame: int | None = None
+    most: Annotated[int, Meta(ge=1, le=MOST_RESULTS)] = 64
+    wait_s: Wait = 1.0
+
+
+class Metrics(Request, frozen=True, kw_only=True, tag="metrics"):
+    """Rates, latencies, processes."""
+
+
+class Accounting(Request, frozen=True, kw_only=True, tag="accounting"):
+    """Every step: arrived, out, lost, in flight; and the ranges that were lost."""
+
+
+class Mark(Request, frozen=True, kw_only=True, tag="mark"):
+    """Write a remark into the run's events."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=4000)]
+
+
+class LogLines(Request, frozen=True, kw_only=True, tag="log"):
+    """The last lines of the run's log."""
+
+    lines: Annotated[int, Meta(ge=1, le=500)] = 20
+
+
+class Stop(Request, frozen=True, kw_only=True, tag="stop"):
+    """End the run in order."""
+
+
+AnyRequest = (
+    Hello
+    | GetSettings
+    | SetSettings
+    | Undo
+    | Preview
+    | Latest
+    | Results
+    | Metrics
+    | Accounting
+    | Mark
+    | LogLines
+    | Stop
+)
+
+
+class ArrayPart(msgspec.Struct, frozen=True):
+    """One more part of the message: an array. `dtype` is numpy's name, or [[name, type], ...] of a table."""
+
+    name: str
+    dtype: str | list[tuple[str, str]]
+    shape: tuple[int, ...]
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a request. `error` says what was wrong, in words; then nothing was changed."""
+
+    v: int = VERSION
+    id: int = 0
+    run_id: str = ""
+    error: str = ""
+    blame: str = ""  # "settings", "run", "request" or "server"
+    result: dict[str, Any] = {}
+    arrays: list[ArrayPart] = []
+
+
+_requests = msgspec.msgpack.Decoder(AnyRequest)
+_answers = msgspec.msgpack.Decoder(Answer)
+_versions = msgspec.msgpack.Decoder(dict[str, Any])
+
+
+def decode_request(data: bytes) -> AnyRequest:
+    """Raises PeerError with what is wrong with it."""
+    try:
+        request: AnyRequest = _requests.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        version = _version_of(data)
+        if version not in (None, VERSION):
+            raise PeerError(f"version {version} of the control protocol; this server speaks {VERSION}") from None
+        raise PeerError(f"not understood: {error}") from None
+    if request.v != VERSION:
+        raise PeerError(f"version {request.v} of the control protocol; this server speaks {VERSION}")
+    return request
+
+
+def id_of(data: bytes) -> int:
+    """The number of a request that could not be understood, as well as it can be told."""
+    try:
+        found = _versions.decode(data).get("id", 0)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
+    return found if isinstance(found, int) else 0
+
+
+def _version_of(data: bytes) -> Any:
+    try:
+        return _versions.decode(data).get("v")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def described(name: str, array: NDArray[Any]) -> ArrayPart:
+    """How an array is announced."""
+    if array.dtype.names:
+        fields: Any = array.dtype.fields
+        return ArrayPart(name, [(key, fields[key][0].str) for key in array.dtype.names], array.shape)
+    return ArrayPart(name, array.dtype.str, array.shape)
+
+
+def decode_answer(parts: list[Any]) -> tuple[Answer, dict[str, NDArray[Any]]]:
+    """An answer and its arrays, which share the memory of the parts. Raises PeerError."""
+    try:
+        answer = _answers.decode(parts[0])
+        arrays = {}
+        for part, data in zip(answer.arrays, parts[1:], strict=True):
+            dtype = np.dtype(part.dtype)
+            if dtype.hasobject:
+                raise ValueError("objects are not taken from the network")
+            arrays[part.name] = np.frombuffer(data, dtype).reshape(part.shape)
+    except (msgspec.DecodeError, ValueError, TypeError) as error:
+        raise PeerError(f"the server's answer is not understood: {error}") from None
+    return answer, arrays

@@ -1,0 +1,179 @@
+"""What a run is doing, in figures: rates, latencies of each step, processes, losses. From shared words alone.
+
+Rates are over the time since the caller's last look (at least `SHORTEST_S`), so each onlooker keeps a `Figures`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from bridge.looking import Looker
+from engine.clocks import monotonic_ns
+from engine.rings import Rings
+from engine.shm.status import quantiles_ms
+from engine.workers.linker import read_tally
+
+SHORTEST_S = 0.25
+RECENT = 128
+"""Frames over which the times of the steps are taken."""
+STEPS = {
+    "network": ("t_sent_ns", "t_received_ns"),
+    "tracking": ("t_received_ns", "t_tracked_ns"),
+    "linking": ("t_tracked_ns", "t_linked_ns"),
+    "total": ("t_received_ns", "t_published_ns"),
+}
+HIDDEN = ("note0_", "note1_", "note_bye")
+"""Counters that are a process's own memory, nobody's figures."""
+
+
+class Figures:
+    """Figures of one run, for one onlooker."""
+
+    def __init__(self, rings: Rings) -> None:
+        self._rings = rings
+        self._looker = Looker(rings)
+        self._before = (time.monotonic(), self._progress())
+        self._rates: dict[str, float] = {"frames": 0.0, "received": 0.0, "busy": 0.0}
+
+    def metrics(self) -> dict[str, Any]:
+        """All of it, by name. Names and units: docs/reference/control-protocol.md."""
+        rings, tally = self._rings, self.tally()
+        self._measure()
+        metas = self._looker.metas(RECENT)
+        last = metas[-1] if len(metas) else None
+        lost = self._lost_before_tracking()
+        workers = [p for p in rings.plan.of_kind("tracker") if rings.block(p.name).promoted]
+        linkers = [rings.block(process.name).histogram() for process in rings.plan.of_kind("linker")]
+        latency = quantiles_ms(np.sum(linkers, axis=0))
+        received = rings.frames.newest + 1 - tally["closed"]
+        done = rings.results.newest + 1 - tally["closed"]
+        steps = {name: _spread(metas, *ends) for name, ends in STEPS.items()}
+        recorder = {n: self._counters(n) for n in ("hdf5", "csv") if any(p.name == n for p in rings.plan.processes)}
+        recorded = recorder.get("hdf5", {}).get("frames_recorded", 0)
+        return {
+            "frame_count": tally["tracked"],
+            "track_count": int(last["rows"]) if last is not None else 0,
+            "process_rate": round(self._rates["frames"], 2),
+            "receive_rate": round(self._rates["received"], 2),
+            "error_count": tally["failed"] + lost,
+            "mean_ms": steps["total"]["mean"],
+            "peak_ms": latency["max"],
+            "p50_ms": latency["p50"],
+            "p99_ms": latency["p99"],
+            "queue_depth": max(0, received - done),
+            "ring_slots": rings.frames.slots,
+            "worker_utilisation": round(min(1.0, self._rates["busy"] / max(1, len(workers))), 3),
+            "received": received,
+            "tracked": tally["tracked"],
+            "failed": tally["failed"],
+            "lost": tally["failed"] + lost,
+            "recorded": recorded,
+            "lag_frames": max(0, received - done),
+            "frame": int(last["frame"]) if last is not None else -1,
+            "settings": int(last["settings"]) if last is not None else rings.settings_version,
+            "settings_newest": rings.settings_version,
+            "features_mean": round(tally["rows"] / tally["tracked"], 2) if tally["tracked"] else 0.0,
+            "closed": bool(tally["closed"]),
+            "step_ms": steps,
+            "seconds": round((monotonic_ns() - rings.plan.started_mono_ns) / 1e9, 1),
+            "bytes_recorded": sum(each.get("bytes", 0) for each in recorder.values()),
+            "processes": self.processes(),
+        }
+
+    def processes(self) -> dict[str, dict[str, Any]]:
+        """State, pid and counters of every process, without what is its own memory."""
+        return {
+            process.name: {
+                "state": self._rings.block(process.name).state.name.lower(),
+                "pid": self._rings.block(process.name).pid,
+                "cores": list(process.cores),
+                "counters": self._counters(process.name),
+            }
+            for process in self._rings.plan.processes
+        }
+
+    def accounting(self) -> list[dict[str, Any]]:
+        """Each step up to the linker: arrived = out + lost + in flight."""
+        from engine.accounting import Step
+
+        tally, records = self.tally(), self._losses()
+        received = self._rings.frames.newest + 1 - tally["closed"]
+        counts = records["last"] - records["first"] + 1
+        lost = {step: int(counts[records["step"] == step].sum()) for step in (Step.CAMERA, Step.SENDER, Step.RECEIVER)}
+        arrived, account = received + sum(lost.values()), []
+        for step, count in lost.items():
+            account.append(_step(step.name, arrived, arrived - count, count))
+            arrived -= count
+        account.append(_step("tracker", arrived, tally["tracked"], tally["failed"]))
+        account.append(_step("linker", tally["tracked"], tally["tracked"], 0))
+        return account
+
+    def losses(self, most: int = 100) -> list[dict[str, Any]]:
+        """The newest ranges of lost frame numbers, with where and why."""
+        from engine.accounting import CAUSE_WORDS, Cause, Step
+
+        return [
+            {
+                "first": int(one["first"]), "last": int(one["last"]), "step": Step(int(one["step"])).name.lower(),
+                "cause": CAUSE_WORDS[Cause(int(one["cause"]))],
+            }
+            for one in self._losses()[-most:]
+        ]  # fmt: skip
+
+    def tally(self) -> dict[str, int]:
+        """What the linker has published, exact at any moment."""
+        for _ in range(100):
+            newest = self._rings.results.newest
+            try:
+                tally = read_tally(self._rings.state.in_force(newest))
+            except RuntimeError:  # published meanwhile
+                continue
+            if self._rings.results.newest == newest:
+                return tally
+        return tally
+
+    def _measure(self) -> None:
+        now, progress = time.monotonic(), self._progress()
+        before, old = self._before
+        if now - before >= SHORTEST_S:
+            self._rates = {name: max(0, progress[name] - old[name]) / (now - before) for name in progress}
+            self._rates["busy"] /= 1e9
+            self._before = now, progress
+
+    def _progress(self) -> dict[str, int]:
+        rings = self._rings
+        busy = sum(rings.block(p.name).counters().get("busy_ns", 0) for p in rings.plan.of_kind("tracker"))
+        return {"frames": rings.results.newest, "received": rings.frames.newest, "busy": busy}
+
+    def _counters(self, name: str) -> dict[str, int]:
+        counters = self._rings.block(name).counters()
+        return {key: value for key, value in counters.items() if not key.startswith(HIDDEN)}
+
+    def _losses(self) -> Any:
+        ledger = self._rings.ledger
+        return ledger.read(max(0, ledger.count - 60_000), ledger.count)
+
+    def _lost_before_tracking(self) -> int:
+        records = self._losses()
+        return int((records["last"] - records["first"] + 1).sum())
+
+
+def _step(name: str, arrived: int, out: int, lost: int) -> dict[str, Any]:
+    return {
+        "step": name.lower(), "arrived": arrived, "out": out, "lost": lost, "in_flight": max(0, arrived - out - lost),
+    }  # fmt: skip
+
+
+def _spread(metas: Any, start: str, end: str) -> dict[str, float]:
+    """Mean, median, 99 % and largest of a step, in milliseconds; zeros before the first frame."""
+    if not len(metas):
+        return dict.fromkeys(("mean", "p50", "p99", "max"), 0.0)
+    took = np.clip((metas[end] - metas[start]) / 1e6, 0, None)
+    p50, p99 = np.percentile(took, [50, 99])
+    return {
+        "mean": round(float(took.mean()), 3), "p50": round(float(p50), 3), "p99": round(float(p99), 3),
+        "max": round(float(took.max()), 3),
+    }  # fmt: skip

@@ -1,0 +1,82 @@
+"""Keys of the control socket (CURVE): needed as soon as other computers can reach it.
+
+`ringtrack keys` makes two pairs in the keys folder: `server.key_secret` stays on the tracking PC; `client.key_secret`
+goes, by hand, to whoever may steer, together with `server.key`. Only clients with that key are answered.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import zmq
+import zmq.auth
+from zmq.auth.thread import ThreadAuthenticator
+
+from engine.errors import MachineError
+
+_authenticators: list[Any] = []
+
+
+def keys_folder() -> Path:
+    """Where keys lie: RINGTRACK_KEYS, or ringtrack/keys in the user's configuration folder."""
+    named = os.environ.get("RINGTRACK_KEYS")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "ringtrack" / "keys"
+
+
+def make_keys(folder: Path | None = None) -> Path:
+    """Make both pairs; the folder. Raises MachineError if there are some already: they are never overwritten."""
+    folder = folder or keys_folder()
+    if (folder / "server.key_secret").exists():
+        raise MachineError(f"{folder}: there are keys already; remove them first if nobody uses them any more")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in ("server", "client"):
+        _, secret = zmq.auth.create_certificates(folder, name)
+        Path(secret).chmod(0o600)
+    return folder
+
+
+def serve_with_keys(socket: zmq.Socket[bytes]) -> None:
+    """Let a server socket talk to holders of the client key alone. Raises MachineError if there are no keys."""
+    folder = keys_folder()
+    try:
+        public, secret = zmq.auth.load_certificate(folder / "server.key_secret")
+        client, _ = zmq.auth.load_certificate(folder / "client.key")
+    except OSError:
+        raise MachineError(
+            f"control.listen: other computers can reach it, so it needs keys, and {folder} has none. "
+            "Make them with: ringtrack keys"
+        ) from None
+    if not _authenticators:
+        authenticator = ThreadAuthenticator(socket.context)
+        authenticator.start()
+        authenticator.configure_curve_callback(domain="*", credentials_provider=_Known(client))
+        _authenticators.append(authenticator)
+    socket.curve_publickey, socket.curve_secretkey = public, secret or b""
+    socket.curve_server = True
+
+
+def call_with_keys(socket: zmq.Socket[bytes], folder: Path | None = None) -> None:
+    """Give a client socket its keys. Raises MachineError if they are not there."""
+    folder = folder or keys_folder()
+    try:
+        public, secret = zmq.auth.load_certificate(folder / "client.key_secret")
+        server, _ = zmq.auth.load_certificate(folder / "server.key")
+    except OSError:
+        raise MachineError(
+            f"{folder}: client.key_secret and server.key are needed; copy them from the tracking PC"
+        ) from None
+    socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = public, secret or b"", server
+
+
+class _Known:
+    """Says whether a client's public key is the one that we gave out."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        return key == self._key

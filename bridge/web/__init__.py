@@ -1,0 +1,1 @@
+"""The browser view: one page, one port. `bridge.web.server:main` is the process."""

@@ -1,0 +1,71 @@
+"""Settings while a run goes on: each change is a version, and every frame says which one it was tracked with.
+
+Version 1 is the settings that the run was started with. The control server alone publishes further ones; the receiver
+stamps the newest onto each frame as it publishes it, and every step of that frame looks its settings up here. What may
+change is what changes no memory: [linking], and [tracking] without tiles, workers and cores.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from engine.experiment import Experiment, Linking, Tracking
+from engine.rings import Rings
+
+FIXED = frozenset(f"tracking.{key}" for key in ("tile_width", "tile_height", "tile_overlap", "workers", "cores"))
+LIVE_KEYS = tuple(
+    f"{section}.{field.name}"
+    for section, kind in (("tracking", Tracking), ("linking", Linking))
+    for field in msgspec.structs.fields(kind)
+    if f"{section}.{field.name}" not in FIXED
+)
+"""What may be changed while a run goes on."""
+
+
+class Version(msgspec.Struct, frozen=True):
+    """One version of the settings that may change."""
+
+    tracking: Tracking
+    linking: Linking
+    undo_to: int = 0  # the version that Undo brings back; 0: there is none
+
+
+class LiveSettings:
+    """The settings of a run by version. One for each process; what was read once is kept."""
+
+    def __init__(self, rings: Rings) -> None:
+        self._first = rings.plan.experiment
+        self._versions = rings.versions
+        self._known: dict[int, Version] = {}
+
+    @property
+    def newest(self) -> int:
+        """The version that the next frame will be stamped with."""
+        return self._versions.newest
+
+    def version(self, number: int) -> Version:
+        """One version. Raises `engine.shm.versions.VersionGoneError`."""
+        if number <= 1:
+            return Version(self._first.tracking, self._first.linking)
+        if number not in self._known:
+            if len(self._known) >= 64:
+                self._known.clear()
+            self._known[number] = msgspec.json.decode(self._versions.text(number), type=Version)
+        return self._known[number]
+
+    def experiment(self, number: int) -> Experiment:
+        """The whole experiment as it is under this version."""
+        version = self.version(number)
+        return msgspec.structs.replace(self._first, tracking=version.tracking, linking=version.linking)
+
+    def publish(self, version: Version) -> int:
+        """Put a version into force, from the next frame on; its number (the control server alone)."""
+        return self._versions.publish(msgspec.json.encode(version))
+
+    def as_dict(self, number: int) -> dict[str, Any]:
+        """What a version says, for people and files: {"version": 2, "tracking": {...}, "linking": {...}}."""
+        version = self.version(number)
+        sections = {name: msgspec.to_builtins(getattr(version, name)) for name in ("tracking", "linking")}
+        return {"version": number, **sections}
