@@ -23,6 +23,7 @@ from engine.shm.versions import KEPT, VersionGoneError
 if TYPE_CHECKING:
     from engine.experiment import Experiment
     from engine.workers.centroids import CentroidDetector
+    from engine.workers.corrected import CorrectedDetector
 
 
 class Tuning:
@@ -31,7 +32,7 @@ class Tuning:
     def __init__(self, rings: Rings) -> None:
         self._rings = rings
         self.live = LiveSettings(rings)
-        self._detector: tuple[Experiment, CentroidDetector] | None = None
+        self._detector: tuple[Experiment, CentroidDetector | CorrectedDetector] | None = None
 
     def describe(self, version: int = 0) -> dict[str, Any]:
         """A version (0: the newest) with all its values and where Undo leads. Raises SettingsError if it is gone."""
@@ -92,7 +93,7 @@ class Tuning:
             )
         return changed(self.live.experiment(self.live.newest), values)
 
-    def _fits(self, experiment: Experiment) -> CentroidDetector:
+    def _fits(self, experiment: Experiment) -> CentroidDetector | CorrectedDetector:
         """The detector of these settings. Raises SettingsError if the run's memory is too small for it."""
         from engine.workers.configure import detector_for, longest_memory
 

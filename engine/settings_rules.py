@@ -291,7 +291,6 @@ _NOT_IN_THIS_VERSION = (
     "record.tiff",
     "slm.enabled",
     "monitor.enabled",
-    "web.enabled",
 )
 
 

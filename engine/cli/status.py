@@ -12,9 +12,15 @@ from engine.runs import FoundRun
 
 
 @click.command()
+@click.option("--watch", is_flag=True, help="Show everything at a glance, twice a second, until Ctrl-C.")
 @output.json_option
-def command(as_json: bool) -> None:
+def command(watch: bool, as_json: bool) -> None:
     """Show the runs that are going on, and those that did not end in order."""
+    if watch:
+        from engine.cli.watch import watch as show
+
+        show()
+        return
     from engine.runs import find
 
     runs = [_look(run) for run in find()]
@@ -43,26 +49,22 @@ def _look(run: FoundRun) -> dict[str, Any]:
 
 
 def _figures(run: FoundRun) -> dict[str, Any]:
+    from bridge.figures import Figures
     from engine.rings import Rings
     from engine.shm.segment import SegmentError
 
     try:
         with Rings(run.plan, owner=False) as rings:
-            processes = {}
-            for process in run.plan.processes:
-                block = rings.block(process.name)
-                processes[process.name] = {
-                    "state": block.state.name.lower(),
-                    "pid": block.pid,
-                    "counters": block.counters(),
-                }
+            figures = Figures(rings)
+            closed = figures.tally()["closed"]  # the closing place is no frame
+            processes = figures.processes()
             return {
-                "received": rings.frames.newest + 1,
-                "published": rings.results.newest + 1,
+                "received": rings.frames.newest + 1 - closed,
+                "published": rings.results.newest + 1 - closed,
                 "ring": {"used": rings.frames.newest - rings.results.newest, "slots": rings.frames.slots},
                 "processes": processes,
             }
-    except SegmentError:
+    except (SegmentError, RuntimeError):
         return {}  # it is starting, or ended while we looked
 
 

@@ -49,7 +49,10 @@ class StatusLine:
         before_s, before = self._before
         newest = supervisor.rings.results.newest
         self._before = (now, newest)
-        return (newest - before) / (now - before_s) if before_s else 0.0
+        if not before_s:  # the first figure: since the run was ready
+            since_s = supervisor.running_since_ns / 1e9
+            return (newest + 1) / (now - since_s) if 0 < since_s < now else 0.0
+        return (newest - before) / (now - before_s)
 
     def _status(self, text: str) -> None:
         if self._terminal:

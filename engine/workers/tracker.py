@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from engine.clocks import monotonic_ns
+from engine.experiment import Tracking
 from engine.frames import Kind
 from engine.live import LiveSettings
 from engine.process import Job
@@ -32,7 +33,7 @@ class Tracker:
         self._job = job
         self._rings = job.rings
         self._settings = LiveSettings(self._rings)
-        self._detectors = {1: detector}  # by version of the settings
+        self._detectors: dict[int, tuple[Tracking, Detector]] = {1: (job.experiment.tracking, detector)}  # by version
         self._last_step = len(detector.steps) - 1
         self._worker = job.process.worker
         self._incarnation = self._rings.units.incarnation(self._worker)
@@ -95,16 +96,14 @@ class Tracker:
 
     def _detector_of(self, version: int) -> Detector:
         """The detector for the settings that the frame was stamped with."""
-        found = self._detectors.get(version)
-        if found is None:
+        if version not in self._detectors:
             tracking = self._settings.version(version).tracking
-            same = (k for k in self._detectors if self._settings.version(k).tracking == tracking)
-            known = next(same, None)
-            found = detector_for(self._settings.experiment(version)) if known is None else self._detectors[known]
+            known = next((detector for same, detector in self._detectors.values() if same == tracking), None)
+            found = known or detector_for(self._settings.experiment(version))
             if len(self._detectors) >= DETECTORS_KEPT:
                 del self._detectors[min(self._detectors)]
-            self._detectors[version] = found
-        return found
+            self._detectors[version] = tracking, found
+        return self._detectors[version][1]
 
     def _detect(self, unit: Unit, frame: Any, rows: Any, meta: Any) -> None:
         self._detector_of(int(frame["settings"][0])).run(

@@ -75,7 +75,7 @@ def _converse(client: Client, run: Any, lab: Laboratory, facts: dict[str, Any]) 
     facts["after"] = [frame for frame, _ in zip(client.results(from_frame=facts["undone"].from_frame), range(3))]
     facts["faults"] = []
     for wrong in ({"tracking.diameter": 20}, {"tracking.nonsense": 1}, {"tracking.minmass": "many"},
-                  {"camera.fps": 5}, {"tracking.workers": 7}, {"linking.memory": 9999}, {"tracking.separation": 1}):  # fmt: skip
+                  {"camera.fps": 5}, {"tracking.workers": 7}, {"linking.memory": 9999}, {"tracking.separation": 1}):  # fmt: skip  # noqa: E501
         with pytest.raises(SettingsError) as caught:
             client.configure(wrong)
         facts["faults"].append(str(caught.value))

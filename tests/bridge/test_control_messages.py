@@ -1,0 +1,91 @@
+"""What comes over the control socket and the page's door, without sockets: understood, or refused with the reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from bridge import control_wire as wire
+from bridge.looking import reduced, step_for
+from bridge.web.access import Access, Right, same_origin
+from engine.errors import PeerError, SettingsError
+from engine.experiment import Experiment, Lab
+from engine.rows import ROW
+from engine.settings import changed
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ({"ask": "fly"}, "Invalid value 'fly'"),
+        ({"ask": "latest", "most_px": "wide"}, r"Expected `int`, got `str` - at `\$.most_px`"),
+        ({"ask": "latest", "most_px": -1}, "most_px"),
+        ({"ask": "latest", "more": 1}, "unknown field"),
+        ({"ask": "results", "wait_s": 1e9}, "wait_s"),
+        ({"ask": "hello", "v": 2}, "version 2 of the control protocol; this server speaks 1"),
+        ({"ask": "set"}, "values"),
+        ({}, "not understood"),
+        ([1, 2], "not understood"),
+    ],
+)
+def test_what_is_not_understood_is_refused_with_the_place(message: Any, said: str) -> None:
+    with pytest.raises(PeerError, match=said):
+        wire.decode_request(msgspec.msgpack.encode(message))
+
+
+def test_tables_and_pictures_come_back_as_they_went() -> None:
+    arrays = {"rows": np.zeros(3, ROW), "pixels": np.arange(12, dtype=np.uint16).reshape(3, 4)}
+    arrays["rows"]["x"] = [1.5, 2.5, 3.5]
+    answer = wire.Answer(arrays=[wire.described(name, array) for name, array in arrays.items()])
+    _, back = wire.decode_answer([msgspec.msgpack.encode(answer), *(a.tobytes() for a in arrays.values())])
+    for name, array in arrays.items():
+        assert back[name].dtype == array.dtype
+        np.testing.assert_array_equal(back[name], array)
+
+
+@pytest.mark.parametrize("dtype", ["O", "no such type"])
+def test_arrays_of_objects_are_not_taken(dtype: str) -> None:
+    answer = wire.Answer(arrays=[wire.ArrayPart("rows", dtype, (1,))])
+    with pytest.raises(PeerError):
+        wire.decode_answer([msgspec.msgpack.encode(answer), b"12345678"])
+
+
+def test_a_reduced_picture_has_means_and_fits() -> None:
+    pixels = np.arange(100, dtype=np.uint16).reshape(10, 10)
+    assert step_for((10, 10), 4) == 3
+    small = reduced(pixels, 3)
+    assert small.shape == (3, 3)
+    assert small[0, 0] == pixels[:3, :3].mean()
+
+
+def test_a_change_is_checked_like_the_file_and_names_all_faults() -> None:
+    with pytest.raises(SettingsError) as caught:
+        changed(Experiment(), {"tracking.diameter": 20, "tracking.minmas": 3, "linking.memory": -1})
+    for said in ("20 is even", "Nearest: tracking.minmass", "linking.memory"):
+        assert said in str(caught.value)
+    assert changed(Experiment(), {"tracking.minmass": "250"}).tracking.minmass == 250
+
+
+def test_what_the_laboratory_protects_stays() -> None:
+    experiment = Experiment(lab=Lab(protect=("tracking.*",)))
+    with pytest.raises(SettingsError, match="protected by the laboratory"):
+        changed(experiment, {"tracking.minmass": 3})
+
+
+def test_tokens_open_what_they_are_for() -> None:
+    access = Access.new(open_to_others=True)
+    assert access.right("") is Right.NOTHING
+    assert access.right("é" * 5) is Right.NOTHING
+    assert access.right(access.watch) is Right.WATCH
+    assert access.right(access.operate) is Right.OPERATE
+    assert Access.new(open_to_others=False).right("") is Right.OPERATE
+
+
+def test_pages_of_strangers_are_no_origin_of_ours() -> None:
+    assert same_origin("http://127.0.0.1:8766", "127.0.0.1:8766")
+    assert not same_origin("http://evil.example", "127.0.0.1:8766")
+    assert not Access().knows_host("evil.example:8766")
+    assert Access().knows_host("localhost:8766")

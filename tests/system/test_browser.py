@@ -1,0 +1,247 @@
+"""A real browser (Chromium) looks at a simulated run: driven over its own debugging socket, judged by its pixels."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tornado.websocket
+
+from tests.system.running import Laboratory, free_port, wait_until
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (scripts/debian-tools.sh)")
+SHOTS = os.environ.get("RINGTRACK_SCREENSHOTS")
+
+
+class Page:
+    """One page of the browser, over the Chrome DevTools protocol."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+        self._number = 0
+
+    async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self._number += 1
+        await self._socket.write_message(json.dumps({"id": self._number, "method": method, "params": parameters}))
+        while True:
+            message = json.loads(await self._socket.read_message())
+            if message.get("id") == self._number:
+                assert "error" not in message, message
+                result: dict[str, Any] = message["result"]
+                return result
+
+    async def value(self, expression: str) -> Any:
+        """Of an expression in the page; promises are waited for."""
+        found = await self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+    async def until(self, expression: str, timeout_s: float = 20.0) -> Any:
+        for _ in range(int(timeout_s / 0.05)):
+            value = await self.value(expression)
+            if value:
+                return value
+            await asyncio.sleep(0.05)
+        raise AssertionError(f"waited {timeout_s:g} s for {expression}; it is {value!r}")
+
+    async def screenshot(self, name: str) -> None:
+        if SHOTS:
+            data = (await self.call("Page.captureScreenshot", format="png"))["data"]
+            Path(SHOTS, name).write_bytes(base64.b64decode(data))
+
+
+@contextmanager
+def _browser(folder: Path) -> Iterator[int]:
+    port = free_port()
+    assert CHROMIUM is not None
+    process = subprocess.Popen(
+        [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", f"--user-data-dir={folder}",
+         f"--remote-debugging-port={port}", "--window-size=1440,900", "about:blank"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield port
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+
+
+async def _page(port: int, address: str) -> Page:
+    def listed() -> Any:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=2) as answer:
+                return [each for each in json.load(answer) if each["type"] == "page"]
+        except OSError:
+            return None
+
+    found = wait_until(listed, "the browser")
+    socket = await tornado.websocket.websocket_connect(found[0]["webSocketDebuggerUrl"], max_message_size=1 << 26)
+    page = Page(socket)
+    await page.call("Page.enable")
+    await page.call("Page.navigate", url=address)
+    return page
+
+
+def _get(address: str, **headers: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+BRIGHT_AT_PARTICLES = """(() => {
+  const p = ringtrack.particles, h = ringtrack.head, c = document.getElementById("image"), g = c.getContext("2d");
+  let hits = 0, many = 0, all = g.getImageData(0, 0, c.width, c.height).data, sum = 0;
+  for (let i = 0; i < all.length; i += 4) sum += all[i];
+  const mean = sum / (all.length / 4);
+  for (let i = 0; i < p.count; i++) {
+    const x = Math.floor(p.f[4 * i] / h.step), y = Math.floor(p.f[4 * i + 1] / h.step);
+    many++; if (all[4 * (y * c.width + x)] > mean + 20) hits++;
+  }
+  return many && p.place === h.place ? [many, hits] : null;
+})()"""
+OVERLAY_PIXELS = """(() => { const c = document.getElementById("over");
+  const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+  let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n; })()"""
+
+
+async def _look(page: Page, run: Any, address: str) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    await page.until("window.ringtrack && ringtrack.state === 'live' && ringtrack.particles.count > 0")
+    await asyncio.sleep(2.5)
+    facts["shown"] = await page.value("ringtrack.shown / 2")
+    facts["age_ms"] = float(await page.value("document.getElementById('f-age').textContent"))
+    facts["bright"] = await page.until(BRIGHT_AT_PARTICLES)
+    facts["overlay"] = await page.value(OVERLAY_PIXELS)
+    facts["warning"] = await page.value("document.getElementById('warn').textContent")
+    await page.screenshot("web-page.png")
+    await page.value("const e = document.getElementById('k-minmass'); e.value = '1e9'; e.oninput()")
+    await page.value("document.getElementById('apply').click()")
+    await page.until("document.getElementById('said').textContent.includes('from frame')")
+    await page.until("ringtrack.particles.count === 0")
+    await page.value("document.getElementById('undo').click()")
+    await page.until("ringtrack.particles.count > 0")
+    facts["versions"] = await page.value("document.getElementById('version').textContent")
+    await page.value("const d = document.getElementById('k-diameter'); d.value = '20'; d.oninput()")
+    await page.value("document.getElementById('apply').click()")
+    facts["refusal"] = await page.until(
+        "document.getElementById('said').className && document.getElementById('said').textContent"
+    )
+    await page.value("const b = document.getElementById('k-diameter'); b.value = '11'; b.oninput()")
+    before = run.pid("web")
+    os.kill(before, signal.SIGKILL)
+    await page.until("ringtrack.state === 'lost'")
+    await page.until("ringtrack.state === 'live'")
+    await page.call("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
+    await asyncio.sleep(1.0)
+    facts["phone"] = await page.value("document.documentElement.scrollWidth")
+    await page.screenshot("web-phone.png")
+    return facts
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("web")
+    lab, port = Laboratory(folder), free_port()
+    address = f"http://127.0.0.1:{port}/"
+    settings = lab.settings(
+        camera={"width": 512, "height": 512, "fps": 60.0, "pixel_um": 0.1},
+        tracking={"diameter": 11, "separation": 12, "minmass": 300.0, "max_ecc": 0.0},
+        web={"enabled": True, "listen": f"127.0.0.1:{port}"},
+    )
+    source = "simulated?beads=40&frames=1000000"
+    with lab.started(settings, "--source", source, "--fps", "60") as run, _browser(folder / "profile") as debugging:
+        wait_until(lambda: run.published > 10, "frames")
+
+        async def visit() -> dict[str, Any]:
+            return await _look(await _page(debugging, address), run, address)
+
+        facts = asyncio.run(visit())
+        facts["metrics"] = _get(address + "metrics")
+        facts["health"] = _get(address + "health")
+        facts["accounting"] = _get(address + "api/accounting")
+        facts["rebound"] = _get(address, Host="evil.example")
+        facts["foreign"] = asyncio.run(_foreign(f"ws://127.0.0.1:{port}/socket"))
+        facts["garbage"] = asyncio.run(_rude(f"ws://127.0.0.1:{port}/socket"))
+        wait_until(lambda: run.rings.block("web").counters().get("viewers", 0) <= 1, "the strangers to be gone")
+        facts["ended"] = run.stop()
+    return facts
+
+
+async def _foreign(address: str) -> str:
+    from tornado.httpclient import HTTPClientError, HTTPRequest
+
+    try:
+        await tornado.websocket.websocket_connect(HTTPRequest(address, headers={"Origin": "http://evil.example"}))
+    except HTTPClientError as error:
+        return str(error.code)
+    return "let in"
+
+
+async def _rude(address: str) -> list[str]:
+    """A client that talks nonsense, never acknowledges, and at last sends more than there may be."""
+    socket = await tornado.websocket.websocket_connect(address)
+    await socket.write_message("no json")
+    await socket.write_message(json.dumps({"ask": {"ask": "set", "v": 7}, "id": 1}))
+    await socket.write_message(b"\x00\xff", binary=True)
+    said = []
+    while len(said) < 3:
+        message = await asyncio.wait_for(socket.read_message(), 10)
+        if isinstance(message, str) and ("error" in message or "answer" in message):
+            said.append(message)
+    await socket.write_message("x" * 200_000)
+    while (message := await asyncio.wait_for(socket.read_message(), 10)) is not None:
+        pass
+    return said
+
+
+def test_the_browser_shows_frames_with_the_overlay_where_the_particles_are(story: dict[str, Any]) -> None:
+    many, hits = story["bright"]
+    assert many > 5
+    assert hits >= 0.9 * many
+    assert story["overlay"] > 20 * many
+    assert story["shown"] > 10
+    assert "SIMULATED" in story["warning"]
+
+
+def test_apply_and_undo_reach_the_data(story: dict[str, Any]) -> None:
+    assert "version 3" in story["versions"]
+    frames = story["ended"].record.frames_table
+    assert frames.loc[frames["settings"] == 2, "rows"].max() == 0
+    assert frames.loc[frames["settings"] == 3, "rows"].min() > 0
+    assert "20 is even" in story["refusal"]
+
+
+def test_nothing_of_it_costs_a_frame(story: dict[str, Any]) -> None:
+    assert story["ended"].summary["frames_lost"] == 0
+
+
+def test_a_phone_needs_no_sideways_scrolling(story: dict[str, Any]) -> None:
+    assert story["phone"] <= 390
+
+
+def test_machines_read_figures(story: dict[str, Any]) -> None:
+    assert "ringtrack_tracked_frames_total" in story["metrics"][1]
+    assert json.loads(story["health"][1])["healthy"]
+    assert json.loads(story["accounting"][1])["steps"][0]["step"] == "camera"
+
+
+def test_strangers_are_refused(story: dict[str, Any]) -> None:
+    assert story["foreign"] == "403"
+    assert story["rebound"][0] == 403
+    assert "not understood" in story["garbage"][0]
+    assert "version 7" in "".join(story["garbage"])
