@@ -128,18 +128,24 @@ class Desk:
     def _preview(self, request: wire.Preview) -> Found:
         look = self._looker.latest()
         if look is None or look.pixels is None:
-            raise PeerError("there is no frame yet")
+            raise PeerError(self._why_nothing())
         rows, meta = self._tuning.preview(request.values, look.pixels, lambda: self._job.status.beat())
         return {"frame": look.meta["frame"], "place": look.place, "rows": len(rows), **meta}, {"rows": rows}
 
     def _latest(self, request: wire.Latest) -> Found:
         look = self._looker.latest(request.most_px, request.image)
         if look is None:
-            raise PeerError("there is no frame yet")
+            raise PeerError(self._why_nothing())
         arrays = {"rows": look.rows}
         if look.pixels is not None:
             arrays["pixels"] = look.pixels
         return {"place": look.place, "step": look.step, "meta": look.meta}, arrays
+
+    def _why_nothing(self) -> str:
+        behind = self._job.frames.newest - self._looker.newest
+        if self._looker.newest < 0:
+            return "there is no frame yet"
+        return f"linking is {behind} frames behind, and the pixels of the frame that it is at are gone; try again"
 
     def _results(self, request: wire.Results) -> Found:
         looker = self._looker

@@ -54,6 +54,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
             deaf.send(garbage)
         with Client(address) as client:
             _converse(client, run, lab, facts)
+        wait_until(lambda: run.received - run.published < 50, "the linker to catch up")
         facts["async"] = asyncio.run(_with_await(address))
         deaf.close()
         silent.term()
