@@ -146,7 +146,8 @@ def test_what_a_version_said_is_in_the_events(story: Story) -> None:
     said = [json.loads(text) for text in events.loc[events["kind"] == "settings", "json"]]
     by_version = {each["version"]: each for each in said}
     assert by_version[2]["tracking"]["minmass"] == 1e9
-    assert by_version[4]["linking"] == {"search_range": 7.5, "memory": 5}
+    assert by_version[4]["linking"]["search_range"] == 7.5
+    assert by_version[4]["linking"]["memory"] == 5
     assert "laser on" in " ".join(events["json"])
 
 
