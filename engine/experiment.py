@@ -182,6 +182,13 @@ class Record(Section, frozen=True, kw_only=True):
     images: Annotated[bool, Meta(description="camera frames, in the HDF5 file")] = False
     tiff: Annotated[bool, Meta(description="camera frames, one file each")] = False
     csv: Annotated[bool, Meta(description="100 bytes a row: 36 GB an hour at full load; hdf5 holds the same")] = False
+    image_every: Annotated[int, Meta(ge=1, description="of camera frames, every n-th number")] = 1
+    image_region: Annotated[tuple[int, ...], Meta(description="x, y, width, height that is kept of them; []: all")] = ()
+    image_level: Annotated[int, Meta(ge=1, le=19, description="Zstandard in the HDF5 file: 1 is fast")] = 1
+    image_threads: Annotated[int, Meta(ge=0, le=64, description="that compress; 0: a quarter of the cores")] = 0
+    tiff_compression: Annotated[
+        Literal["lzw", "zstd", "deflate", "none"], Meta(description='"lzw", "zstd", "deflate" or "none"')
+    ] = "lzw"
     flush_s: Annotated[float, Meta(gt=0, le=60, description="a crash of the recorder loses no more than this")] = 1.0
 
 

@@ -257,6 +257,20 @@ def _adaptive_below_range(e: Experiment) -> Iterator[Fault]:
         )
 
 
+def _image_region(e: Experiment) -> Iterator[Fault]:
+    region = e.record.image_region
+    if not region:
+        return
+    if len(region) != 4 or min(region[:2]) < 0 or min(region[2:]) < 1:
+        yield Fault("record.image_region", f"{list(region)} is no region; it must be [x, y, width, height], in pixels")
+    elif region[0] + region[2] > e.camera.width or region[1] + region[3] > e.camera.height:
+        yield Fault(
+            "record.image_region",
+            f"{list(region)} ends outside the frame of {e.camera.width} x {e.camera.height} pixels",
+            depends_on=("camera.width", "camera.height"),
+        )
+
+
 def _region_form(e: Experiment) -> Iterator[Fault]:
     height, width = e.camera.shape_hw
     try:
@@ -287,8 +301,6 @@ def _calibration_files(e: Experiment) -> Iterator[Fault]:
 
 
 _NOT_IN_THIS_VERSION = (
-    "record.images",
-    "record.tiff",
     "slm.enabled",
     "monitor.enabled",
 )
@@ -326,5 +338,6 @@ RULES: tuple[Rule, ...] = (
     _cores_form,
     _region_form,
     _adaptive_below_range,
+    _image_region,
 )
 MACHINE_RULES: tuple[Rule, ...] = (_cores_exist, _calibration_files, _done_by_this_version)

@@ -6,13 +6,12 @@ DataFrames, frame numbers as they are in the files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from engine.experiment import Experiment
@@ -20,6 +19,7 @@ from engine.rows import ROW
 from recorders.join import accounting, joined_frames, lost_ranges
 from recorders.metadata import read_group
 from recorders.parts import Part, RunError, opened, part_paths, read_parts, read_rows
+from recorders.pictures import Pictures
 from recorders.streams import read_streams
 from recorders.tables import EVENTS, EXTRA, FRAMES, Table, joined_text, once
 
@@ -55,15 +55,18 @@ class Run:
         return self._parts
 
     @property
-    def frames(self) -> Sequence[npt.NDArray[np.uint8] | npt.NDArray[np.uint16]]:
+    def frames(self) -> Pictures:
         """The images, where images were recorded: `frames[i]` is `(height, width)` of frame number i.
 
         Raises RunError if there are none.
         """
-        raise RunError(
-            f"{self.path.name} holds no images, only what was tracked in them. Where the camera software kept its "
-            "files, the column file_name of frames_table names them."
-        )
+        first = self.path.with_name(self.path.name.replace("tracking_", "images_", 1))
+        if not part_paths(first):
+            raise RunError(
+                f"{self.path.name} holds no images, only what was tracked in them. Where the camera software kept its "
+                "files, the column file_name of frames_table names them."
+            )
+        return Pictures(first)
 
     @cached_property
     def tracks(self) -> pd.DataFrame:

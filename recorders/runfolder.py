@@ -36,6 +36,16 @@ class RunFolder:
         return self.path / f"tracking_{self.name}.h5"
 
     @property
+    def images(self) -> Path:
+        """Camera frames; the tables' file has a link to them."""
+        return self.path / f"images_{self.name}.h5"
+
+    def tiff(self, frame: int) -> Path:
+        """The TIFF file of a frame: ten thousand in a folder, which file systems and people can still list."""
+        folder = self.path / "frames" / f"{frame - frame % 10_000:09d}"
+        return folder / f"{self.name}_frame_{frame:09d}.tiff"
+
+    @property
     def csv(self) -> Path:
         return self.path / f"tracks_{self.name}.csv"
 

@@ -93,6 +93,12 @@ def _processes(experiment: Experiment, source: str | None, options: dict[str, An
          "vital": False}
         for i, name in enumerate(readers)
     ]  # fmt: skip
+    wanted += [
+        {"name": name, "target": f"recorders.{name}:main", "kind": "recorder", "frame_reader": i, "nice": 5,
+         "stall_s": max(8.0, experiment.ring.hold_s + 5.0),
+         "vital": False}
+        for i, name in enumerate(name for name in ("images", "tiff") if getattr(record, name))
+    ]  # fmt: skip
     if experiment.lsl.enabled:
         wanted.append({"name": "lsl", "target": "bridge.lsl.process:main", "kind": "lsl", "vital": False})
     wanted.append(

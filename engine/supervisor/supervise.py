@@ -319,13 +319,21 @@ class Supervisor:
 
     def _in_draining(self, now: float) -> None:
         results = self.rings.results
-        recorders = [child for child in self.children if child.process.reader >= 0 and not child.given_up]
+        recorders = [child for child in self._of_kind("recorder") if not child.given_up]
         closed = self.tally()["closed"] == 1
         if (closed or self._of_kind("receiver")[0].given_up) and all(child.finished for child in recorders):
             self._enter(Phase.STOPPING_REST, now)
             return
-        cursors = CursorTable(results)
-        progress = (results.newest, *(cursors.cursor(child.process.reader) for child in recorders))
+        cursors, frame_cursors = CursorTable(results), CursorTable(self.rings.frames)
+        progress = (
+            results.newest,
+            *(cursors.cursor(child.process.reader) for child in recorders if child.process.reader >= 0),
+            *(
+                frame_cursors.cursor(child.process.frame_reader)
+                for child in recorders
+                if child.process.frame_reader >= 0
+            ),
+        )
         if progress != self._progress:
             self._progress, self._phase_since = progress, now
         elif now - self._phase_since > DRAIN_IDLE_LIMIT_S:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ def run(
     for text in clean_up():
         say(text)
     kernels.sweep_old()
+    _refuse_missing(experiment)
     _refuse_conflict(experiment)
     duration_s = duration_s or experiment.experiment.duration_s
     # The template loads while the rest is made ready.
@@ -171,6 +173,18 @@ def _refuse_elsewhere() -> None:
         )
 
 
+def _refuse_missing(experiment: Experiment) -> None:
+    """Packages that this run needs and that are an extra are missed now, not at minute 40."""
+    record = experiment.record
+    for key, wanted, packages in (
+        ("record.images", record.images, ("hdf5plugin", "imagecodecs")),
+        ("record.tiff", record.tiff and record.tiff_compression != "none", ("imagecodecs",)),
+    ):
+        missing = [package for package in packages if find_spec(package) is None]
+        if wanted and missing:
+            raise MachineError(f"{key}: needs what is not installed here. Try: pip install {' '.join(missing)}")
+
+
 def _refuse_conflict(experiment: Experiment) -> None:
     for other in runs.living():
         if other.plan.experiment.camera.listen == experiment.camera.listen:
@@ -237,10 +251,12 @@ def _finish_recording(plan: Plan, log: Log) -> Recording | None:
     from engine.accounting import Step
     from recorders.join import join
     from recorders.parts import RunError
+    from recorders.pictures import link
     from recorders.run import Run
     from recorders.runfolder import RunFolder
 
-    first = RunFolder(Path(plan.run_folder)).hdf5
+    folder = RunFolder(Path(plan.run_folder))
+    first = folder.hdf5
     _clear_marks(first.parent)
     try:
         try:
@@ -249,6 +265,8 @@ def _finish_recording(plan: Plan, log: Log) -> Recording | None:
                 log("info", joined.message)
         except OSError as error:  # the parts are as they were, and are read as one
             log("error", f"{first.name} stays in its parts: {error}")
+        if plan.experiment.record.images:
+            link(folder)
         opened = Run.open(first)
         account, lost = opened.accounting, opened.lost
         last_frame = int(opened.metadata["processing_metrics"]["last_frame"])

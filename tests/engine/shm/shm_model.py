@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from engine.shm.ring import CURSORS, NEWEST, READERS, OverrunError, Ring, RingLa
 from engine.shm.segment import Segment
 from engine.shm.units import OldestUnfinished, Unit, UnitLayout, Units, UnitState
 
+R = TypeVar("R")
 Life = Generator[str, None, None]
 PIXELS, ROWS = 4, 3
 FRAME = np.dtype([("counter", "<i8"), ("ledger", "<i8")])
@@ -409,8 +410,8 @@ class World:
 
     def _following(self) -> Life:
         ring = self._results()
-        reader = FollowingReader(ring)
-        expected = ring.newest + 1
+        reader, newest = _at_rest(ring, lambda: FollowingReader(ring))
+        expected = newest + 1
         while True:
             found = reader.next(0)
             if isinstance(found, Gap):
@@ -427,9 +428,8 @@ class World:
             yield IDLE if found is None else "reading"
 
     def _live_reader(self) -> Life:
-        ring = self._frames()
-        reader = LiveReader(ring)
-        began, got = ring.newest, 0
+        ring, got = self._frames(), 0
+        reader, began = _at_rest(ring, lambda: LiveReader(ring))
         while True:
             found = reader.next(0)
             if found is not None:
@@ -534,6 +534,15 @@ class _WatchedRing(Ring):
             if self._is_frames and held.place <= gone:
                 raise Forbidden(f"place {gone} is overwritten, a worker has {held}")
         super().invalidate(place)
+
+
+def _at_rest(ring: Ring, make: Callable[[], R]) -> tuple[R, int]:
+    """A new reader and the place that was the newest when it was made: others may write meanwhile."""
+    while True:
+        newest = ring.newest
+        reader = make()
+        if ring.newest == newest:
+            return reader, newest
 
 
 def at_camera(counter: int) -> bool:

@@ -1,0 +1,177 @@
+"""What every recorder of camera frames does: read the frame ring, encode in threads, write in order, say what is safe.
+
+    ring ─► threads: encode(meta, pixels) ─► in order of place: write(encoded) ─► flush ─► the ring may reuse the slots
+
+A slot is held from the moment a frame is published until its frame is safe on the disk, so that a recorder that was
+killed is given again what it had not flushed. Encoding reads the pixels where they lie. What a recorder was too slow
+for (`ring.hold_s`) is not written; it is an event of the run, by number.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.clocks import monotonic_ns
+from engine.frames import Kind
+from engine.process import Job, Log
+from engine.shm.cursors import Gap, LosslessReader
+from engine.shm.ring import OverrunError
+from recorders.inbox import NAME as INBOX
+
+COUNTERS = ("frames_recorded", "frames_lost", "bytes", "raw_bytes", "flushes")
+"""Of every recorder of frames: those it wrote, places it did not get, bytes on the disk, bytes of their pixels."""
+
+BEAT_S = 0.1
+AHEAD = 2
+"""Frames for each thread that are encoded or wait to be written."""
+LAST_CALL_S = 0.8
+"""Told to leave, a recorder takes what is in the ring for so long; a process without supervisor has 1.5 s in all."""
+
+
+class FrameSink(Protocol):
+    """Where frames go. Errors that it raises end its process; what `flush` returned from is safe."""
+
+    def encode(self, meta: np.void, pixels: NDArray[Any]) -> Any:
+        """Make of a frame what is written (in a thread; `pixels` are good until it returns)."""
+
+    def write(self, meta: np.void, encoded: Any) -> int:
+        """Write what `encode` made, in the order of the frames; bytes."""
+
+    def flush(self) -> None:
+        """Make all that was written safe from the death of this process."""
+
+    def close(self) -> None:
+        """The run has ended."""
+
+
+def threads_for(wanted: int, cores: int) -> int:
+    """How many threads encode: as asked, else a quarter of the cores, at least one and at most eight."""
+    return wanted or max(1, min(8, cores // 4))
+
+
+def record_frames(
+    job: Job, sink: FrameSink, threads: int, every: int = 1, clock: Callable[[], float] = time.monotonic
+) -> None:
+    """Run a recorder of frames to the end of the run; every n-th frame number is written."""
+    _FrameLoop(job, sink, threads, every, clock).run()
+
+
+class _FrameLoop:
+    def __init__(self, job: Job, sink: FrameSink, threads: int, every: int, clock: Callable[[], float]) -> None:
+        self._job = job
+        self._sink = sink
+        self._every = every
+        self._clock = clock
+        self._threads = threads
+        self._reader = LosslessReader(job.frames, job.process.frame_reader)
+        settings = job.experiment
+        ring_s = job.frames.slots / settings.camera.fps
+        # Slots are held until they are flushed: that may take no more than a quarter of the ring.
+        self._flush_s = min(settings.record.flush_s, settings.ring.hold_s / 3, ring_s / 4)
+        self._most = max(1, job.frames.slots // 4)
+        self._waiting: deque[tuple[int, Future[tuple[np.void, Any] | None]]] = deque()
+        self._read = self._written = -1  # newest places
+        self._last_frame = -1
+        self._unflushed = 0
+        self._count = dict.fromkeys(COUNTERS, 0)
+
+    def run(self) -> None:
+        job = self._job
+        with ThreadPoolExecutor(self._threads, "encode") as pool:
+            job.status.ready()
+            next_flush, last_call = self._clock() + self._flush_s, float("inf")
+            while True:
+                job.status.beat()
+                if job.stopping and last_call == float("inf"):
+                    last_call = self._clock() + LAST_CALL_S
+                room = len(self._waiting) < AHEAD * self._threads
+                wait_s = 0.0 if self._waiting else max(0.0, min(BEAT_S, next_flush - self._clock()))
+                place = self._reader.next(wait_s) if room else None
+                if isinstance(place, Gap):
+                    self._lost(place)
+                elif place is not None:
+                    self._read = place
+                    if self._is_closing(place):
+                        break
+                    self._waiting.append((place, pool.submit(self._encode, place)))
+                self._write(wait=not room or (place is None and bool(self._waiting)))
+                if (place is None and job.stopping and not self._waiting) or self._clock() > last_call:
+                    break
+                if self._clock() >= next_flush or self._unflushed >= self._most:
+                    self._flush()
+                    next_flush = self._clock() + self._flush_s
+            while self._waiting:
+                job.status.beat()
+                self._write(wait=True)
+            self._flush()
+            self._sink.close()
+
+    def _is_closing(self, place: int) -> bool:
+        try:
+            with self._job.frames.view(place) as entry:
+                return int(entry.meta["kind"]) == Kind.CLOSING
+        except OverrunError:
+            return False
+
+    def _encode(self, place: int) -> tuple[np.void, Any] | None:
+        """In a thread: the frame's record and what is to be written of it; None if it was overwritten meanwhile."""
+        try:
+            with self._job.frames.view(place) as entry:
+                meta = entry.meta.copy()
+                if int(meta["frame"]) % self._every:
+                    return meta, None
+                return meta, self._sink.encode(meta, entry.data)
+        except OverrunError:
+            return None
+
+    def _write(self, wait: bool) -> None:
+        """Write what is encoded, in order; wait for the first if asked to, a tenth of a second at most."""
+        while self._waiting:
+            place, future = self._waiting[0]
+            if not future.done():
+                if not wait:
+                    return
+                try:
+                    future.exception(BEAT_S)
+                except TimeoutError:
+                    return
+            wait = False
+            self._waiting.popleft()
+            done = future.result()
+            if done is None:
+                self._lost(self._reader.overrun(place))
+                continue
+            meta, encoded = done
+            if encoded is not None:
+                self._count["bytes"] += self._sink.write(meta, encoded)
+                self._count["raw_bytes"] += self._job.experiment.camera.frame_bytes
+                self._count["frames_recorded"] += 1
+            self._unflushed += 1
+            self._written, self._last_frame = place, int(meta["frame"])
+
+    def _flush(self) -> None:
+        if self._unflushed:
+            self._sink.flush()
+            self._reader.done(self._written)
+            self._unflushed = 0
+            self._count["flushes"] += 1
+        for name, count in self._count.items():
+            if count:
+                self._job.status.count(name, count)
+                self._count[name] = 0
+
+    def _lost(self, gap: Gap) -> None:
+        self._count["frames_lost"] += gap.count
+        name = self._job.name
+        message = f"{name} was too slow: {gap.count} frames after number {self._last_frame} are not in its files"
+        self._job.log("warning", message, first=gap.first, last=gap.last)
+        note = Log(self._job.run_folder / INBOX, name)
+        note("warning", message, event="images lost", t_ns=monotonic_ns(), places=json.dumps([gap.first, gap.last]))

@@ -1,0 +1,99 @@
+"""Recorded camera frames, read back; and the link to them in the file of the tables.
+
+A recorder that died is followed by another part, which begins after the last frame that was safe: what is in both is
+taken from the later one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from recorders.images import FRAMES
+from recorders.parts import RunError, opened, part_paths
+from recorders.runfolder import RunFolder
+from recorders.tables import Table
+
+Picture = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+class Pictures:
+    """Frames by number: `pictures[42]` is `(height, width)` of frame number 42, as the camera sent it."""
+
+    def __init__(self, first: Path) -> None:
+        """`first`: `images_run_001.h5`. Raises RunError if there is none, or hdf5plugin is missing."""
+        self._parts = _whole_rows(first)
+        if not self._parts:
+            raise RunError(f"{first} does not exist: this run kept no camera frames (record.images)")
+        try:
+            import hdf5plugin  # noqa: F401  registers the filter
+        except ImportError:
+            raise RunError("the frames are compressed by Zstandard: pip install hdf5plugin") from None
+        self._where = {
+            frame: (path, index) for path, rows in self._parts for index, frame in enumerate(rows["frame"].tolist())
+        }
+
+    @property
+    def numbers(self) -> npt.NDArray[np.int64]:
+        """The numbers of the frames that are there, in order."""
+        return np.array(sorted(self._where), np.int64)
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def __iter__(self) -> Iterator[Picture]:
+        return (self[int(number)] for number in self.numbers)
+
+    def __getitem__(self, index: int) -> Picture:
+        if index not in self._where:
+            raise IndexError(f"frame {index} was not kept; those that are: {self._said()}")
+        path, row = self._where[index]
+        with opened(path) as file:
+            image: Picture = file["images"][row]
+            return image
+
+    def _said(self) -> str:
+        numbers = self.numbers
+        return f"{len(numbers)}, from {numbers[0]} to {numbers[-1]}" if len(numbers) else "none"
+
+
+def link(folder: RunFolder) -> None:
+    """Make the frames appear in the file of the tables, when nobody writes either any more.
+
+    `/images` is `(n, height, width)` and `/image_frames` says which frame each of them is.
+    """
+    parts = _whole_rows(folder.images)
+    total = sum(len(rows) for _, rows in parts)
+    if not total or not folder.hdf5.exists():
+        return
+    with opened(parts[0][0]) as file:
+        (_, height, width), dtype = file["images"].shape, file["images"].dtype
+    layout = h5py.VirtualLayout((total, height, width), dtype)
+    at = 0
+    for path, rows in parts:
+        source = h5py.VirtualSource(path.name, "images", (len(rows), height, width))
+        layout[at : at + len(rows)] = source
+        at += len(rows)
+    with h5py.File(folder.hdf5, "r+", libver=("v110", "v110")) as file:
+        if "images" not in file:
+            file.create_virtual_dataset("images", layout)
+            file.create_dataset("image_frames", data=np.concatenate([rows for _, rows in parts]))
+
+
+def _whole_rows(first: Path) -> list[tuple[Path, Table]]:
+    """The parts with the rows of `/frames` that count of each: all before the first of the next part."""
+    found: list[tuple[Path, Table]] = []
+    for path in part_paths(first).values():
+        with opened(path) as file:
+            rows = np.asarray(file["frames"][: file["images"].shape[0]], FRAMES)
+        if len(rows):
+            found.append((path, rows))
+    out = []
+    for (path, rows), after in zip(found, [*found[1:], None]):
+        end = None if after is None else int(after[1]["frame"][0])
+        out.append((path, rows if end is None else rows[: int(np.searchsorted(rows["frame"], end))]))
+    return out

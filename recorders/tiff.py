@@ -1,0 +1,116 @@
+"""The recorder of TIFF files: `frames/000000000/run_001_frame_000000042.tiff`, one for each frame.
+
+16 or 8 bit as they came, with `ImageDescription` (JSON), `DateTime`, `Software` and the scale of the calibration. LZW
+takes 80 ms of a core for 2048 x 2048 pixels and noise: `ringtrack check` says what this machine sustains, and what it
+cannot keep up with is counted and listed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from engine.clocks import measure_utc_offset
+from engine.errors import MachineError
+from engine.experiment import Experiment
+from engine.process import Job
+from engine.settings_rules import existing_cores
+from recorders.frame_loop import COUNTERS, record_frames, threads_for
+from recorders.runfolder import RunFolder
+
+__all__ = ["COUNTERS", "TiffFiles", "main"]
+
+MIN_FREE_BYTES = 64 * 1024 * 1024
+_COMPRESSION = {"lzw": "lzw", "zstd": "zstd", "deflate": "zlib", "none": None}
+
+
+class TiffFiles:
+    """A `recorders.frame_loop.FrameSink`. A file has its name when it is whole; none is ever written again."""
+
+    def __init__(self, folder: RunFolder, experiment: Experiment, run_id: str, utc_offset_ns: int) -> None:
+        self._folder = folder
+        self._run_id = run_id
+        self._utc_offset_ns = utc_offset_ns
+        self._compression = _COMPRESSION[experiment.record.tiff_compression]
+        camera, region = experiment.camera, experiment.record.image_region
+        x, y, width, height = region or (0, 0, camera.width, camera.height)
+        self._part = np.s_[y : y + height, x : x + width]
+        self._pixel_um = camera.pixel_um
+        self._written = 0
+
+    def encode(self, meta: np.void, pixels: NDArray[Any]) -> bytes:
+        """The whole file, as bytes (a thread; the codecs hold no lock)."""
+        t_utc_ns = int(meta["t_camera_ns"]) + self._utc_offset_ns
+        taken = datetime.fromtimestamp(t_utc_ns / 1e9, UTC)
+        about = {
+            "frame": int(meta["frame"]),
+            "counter": int(meta["counter"]),
+            "sequence": int(meta["sequence"]),
+            "time_utc": taken.isoformat(timespec="microseconds"),
+            "time_utc_ns": t_utc_ns,
+            "settings_version": int(meta["settings"]),
+            "run_id": self._run_id,
+            "pixel_um": self._pixel_um or None,
+            "file_name": bytes(meta["file_name"]).decode(errors="replace"),
+        }
+        scale: dict[str, Any] = {}
+        if self._pixel_um:
+            per_cm = 1e4 / self._pixel_um
+            scale = {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER"}
+        out = io.BytesIO()
+        tifffile.imwrite(
+            out, pixels[self._part], photometric="minisblack", compression=self._compression, metadata=None,
+            description=json.dumps(about), datetime=taken, software="ringtrack",
+            **scale,
+        )  # fmt: skip
+        return out.getvalue()
+
+    def write(self, meta: np.void, encoded: bytes) -> int:
+        path = self._folder.tiff(int(meta["frame"]))
+        if self._written % 64 == 0:
+            self._refuse_if_full(len(encoded))
+        self._written += 1
+        if path.exists():  # of the recorder before this one
+            return 0
+        beside = path.with_suffix(".part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(encoded)
+            beside.rename(path)
+        except OSError as error:
+            raise MachineError(
+                f'recorder "tiff" stopped: {path} could not be written: {os.strerror(error.errno or 5)}. Particles are '
+                "still being recorded."
+            ) from None
+        return len(encoded)
+
+    def flush(self) -> None:
+        """Every file is whole when it has its name."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _refuse_if_full(self, wanted: int) -> None:
+        free = shutil.disk_usage(self._folder.path).free
+        if free < MIN_FREE_BYTES + 64 * wanted:
+            raise MachineError(
+                f'recorder "tiff" stopped: {self._folder.path} is full ({free / 2**30:.1f} GiB free). Particles are '
+                "still being recorded."
+            )
+
+
+def main(job: Job) -> int:
+    """Write the frames of a run until the ring says that it has ended; the exit status."""
+    settings = job.experiment.record
+    offset_ns = measure_utc_offset().offset_ns
+    sink = TiffFiles(RunFolder(job.run_folder), job.experiment, job.run_id, offset_ns)
+    record_frames(job, sink, threads_for(settings.image_threads, len(existing_cores())), settings.image_every)
+    return 0

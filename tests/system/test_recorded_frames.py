@@ -1,0 +1,83 @@
+"""Camera frames into the HDF5 file and into TIFF files while they are tracked, to be read by whatever reads those."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import h5py
+import hdf5plugin  # noqa: F401  as a reader would
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import xxhash
+from numpy.typing import NDArray
+
+from tests.system.running import Ended, Laboratory, diffusing, wait_until
+
+SHAPE_HW = (128, 160)
+FRAMES = 120
+SETTINGS: dict[str, dict[str, Any]] = {
+    "camera": {"width": SHAPE_HW[1], "height": SHAPE_HW[0], "dtype": "uint16", "fps": 200, "pixel_um": 0.25},
+    "tracking": {"diameter": 11, "separation": 12, "minmass": 400},
+    "linking": {"search_range": 5},
+    "record": {"images": True, "tiff": True, "flush_s": 0.1},
+}
+
+
+@pytest.fixture(scope="module")
+def frames() -> NDArray[Any]:
+    return diffusing(20, FRAMES, SHAPE_HW, seed=4)
+
+
+def assert_all_are_there(ended: Ended, frames: NDArray[Any]) -> None:
+    folder = ended.folder
+    with h5py.File(folder / f"tracking_{folder.name}.h5") as file:
+        np.testing.assert_array_equal(file["images"][...], frames)
+        rows = file["image_frames"][...]
+    assert list(rows["frame"]) == list(range(len(frames)))
+    assert [int(c) for c in rows["checksum"]] == [xxhash.xxh3_64_intdigest(frame.tobytes()) for frame in frames]
+    np.testing.assert_array_equal(ended.record.frames[17], frames[17])
+    assert len(ended.record.frames) == len(frames)
+    tiffs = sorted((folder / "frames" / "000000000").iterdir())
+    assert [path.name for path in tiffs] == [f"{folder.name}_frame_{n:09d}.tiff" for n in range(len(frames))]
+    np.testing.assert_array_equal(np.stack([tifffile.imread(path) for path in tiffs]), frames)
+    assert len(pd.read_hdf(folder / f"tracking_{folder.name}.h5", "tracks"))  # with its link to the images in it
+
+
+def test_every_frame_is_kept_as_it_came(lab: Laboratory, frames: NDArray[Any]) -> None:
+    ended = lab.run(lab.settings(SETTINGS), "--source", lab.stack(frames))
+    assert ended.counts == (FRAMES, FRAMES, FRAMES, 0), ended.stderr
+    assert_all_are_there(ended, frames)
+    with tifffile.TiffFile(ended.folder / "frames" / "000000000" / f"{ended.folder.name}_frame_000000007.tiff") as tif:
+        page = tif.pages[0]
+        assert page.compression.name == "LZW"
+        about = json.loads(page.description)
+        assert (about["frame"], about["counter"], about["run_id"]) == (7, 7, ended.summary["run_id"])
+        assert page.tags["Software"].value == "ringtrack"
+        assert page.resolution == (40000.0, 40000.0)  # pixels a centimetre
+
+
+def test_recorders_of_frames_that_are_killed_lose_none(lab: Laboratory, frames: NDArray[Any]) -> None:
+    with lab.started(lab.settings(SETTINGS), "--source", lab.stack(frames), "--fps", "100") as run:
+        for name, place in (("images", 30), ("tiff", 45), ("images", 70)):
+            wait_until(lambda place=place: run.published > place, "frames")
+            before = run.kill(name)
+            wait_until(lambda name=name, before=before: run.pid(name) not in (0, before), "its successor")
+        ended = run.wait()
+    assert (ended.status, ended.counts) == (0, (FRAMES, FRAMES, FRAMES, 0)), ended.stderr
+    assert ended.summary["restarts"] == {"images": 2, "tiff": 1}
+    assert len(list(ended.folder.glob("images_*.h5"))) == 3
+    assert_all_are_there(ended, frames)
+
+
+def test_some_frames_and_a_part_of_them(lab: Laboratory, frames: NDArray[Any]) -> None:
+    record = {"tiff": False, "image_every": 10, "image_region": [20, 30, 64, 50]}
+    ended = lab.run(lab.settings(SETTINGS, record=record), "--source", lab.stack(frames))
+    assert ended.status == 0, ended.stderr
+    with h5py.File(ended.folder / f"tracking_{ended.folder.name}.h5") as file:
+        np.testing.assert_array_equal(file["images"][...], frames[::10, 30:80, 20:84])
+    assert list(ended.record.frames.numbers) == list(range(0, FRAMES, 10))
+    with pytest.raises(IndexError, match="frame 5 was not kept; those that are: 12, from 0 to 110"):
+        ended.record.frames[5]
