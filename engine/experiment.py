@@ -21,6 +21,15 @@ Flag = Annotated[bool, Meta()]
 NonNegative = Annotated[float, Meta(ge=0)]
 
 
+def region_of(text: str) -> tuple[int, int, int, int]:
+    """y0, y1, x0, x1 of "y0:y1, x0:x1"; an end of 0 is the frame's. Raises ValueError if it is not of that form."""
+    if not text:
+        return (0, 0, 0, 0)
+    rows, _, columns = text.partition(",")
+    (y0, _, y1), (x0, _, x1) = (part.strip().partition(":") for part in (rows, columns))
+    return (int(y0 or 0), int(y1 or 0), int(x0 or 0), int(x1 or 0))
+
+
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A table of the settings file."""
 
@@ -153,11 +162,7 @@ class Correction(Section, frozen=True, kw_only=True):
     @property
     def region_or_all(self) -> tuple[int, int, int, int]:
         """y0, y1, x0, x1; an end of 0 is the frame's. Raises ValueError if it is not of the form "y0:y1, x0:x1"."""
-        if not self.region:
-            return (0, 0, 0, 0)
-        rows, _, columns = self.region.partition(",")
-        (y0, _, y1), (x0, _, x1) = (part.strip().partition(":") for part in (rows, columns))
-        return (int(y0 or 0), int(y1 or 0), int(x0 or 0), int(x1 or 0))
+        return region_of(self.region)
 
 
 class Linking(Section, frozen=True, kw_only=True):
@@ -183,7 +188,7 @@ class Record(Section, frozen=True, kw_only=True):
     tiff: Annotated[bool, Meta(description="camera frames, one file each")] = False
     csv: Annotated[bool, Meta(description="100 bytes a row: 36 GB an hour at full load; hdf5 holds the same")] = False
     image_every: Annotated[int, Meta(ge=1, description="of camera frames, every n-th number")] = 1
-    image_region: Annotated[tuple[int, ...], Meta(description="x, y, width, height that is kept of them; []: all")] = ()
+    image_region: Annotated[str, Meta(description='the part that is kept of them, "y0:y1, x0:x1"; empty: all')] = ""
     image_level: Annotated[int, Meta(ge=1, le=19, description="Zstandard in the HDF5 file: 1 is fast")] = 1
     image_threads: Annotated[int, Meta(ge=0, le=64, description="that compress; 0: a quarter of the cores")] = 0
     tiff_compression: Annotated[

@@ -62,8 +62,6 @@ def allowed(field: msgspec.structs.FieldInfo) -> str:
             if limit is not None:
                 words.append(f"{phrase} {limit:g}")
         return ", ".join(words)
-    if isinstance(kind, inspect.VarTupleType) and isinstance(kind.item_type, inspect.IntType):
-        return "a list of whole numbers"
     return "a list of texts"
 
 

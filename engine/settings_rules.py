@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.experiment import Experiment
+from engine.experiment import Experiment, region_of
 from engine.toml_text import literal
 
 
@@ -257,34 +257,21 @@ def _adaptive_below_range(e: Experiment) -> Iterator[Fault]:
         )
 
 
-def _image_region(e: Experiment) -> Iterator[Fault]:
-    region = e.record.image_region
-    if not region:
-        return
-    if len(region) != 4 or min(region[:2]) < 0 or min(region[2:]) < 1:
-        yield Fault("record.image_region", f"{list(region)} is no region; it must be [x, y, width, height], in pixels")
-    elif region[0] + region[2] > e.camera.width or region[1] + region[3] > e.camera.height:
-        yield Fault(
-            "record.image_region",
-            f"{list(region)} ends outside the frame of {e.camera.width} x {e.camera.height} pixels",
-            depends_on=("camera.width", "camera.height"),
-        )
-
-
 def _region_form(e: Experiment) -> Iterator[Fault]:
     height, width = e.camera.shape_hw
-    try:
-        y0, y1, x0, x1 = e.correction.region_or_all
-    except ValueError:
-        yield Fault("correction.region", f'{literal(e.correction.region)} is not understood; it must be "y0:y1, x0:x1"')
-        return
-    y1, x1 = y1 or height, x1 or width
-    if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
-        yield Fault(
-            "correction.region",
-            f"{literal(e.correction.region)} is no part of a frame of {height} rows and {width} columns",
-            depends_on=("camera.height", "camera.width"),
-        )
+    for key, text in (("correction.region", e.correction.region), ("record.image_region", e.record.image_region)):
+        try:
+            y0, y1, x0, x1 = region_of(text)
+        except ValueError:
+            yield Fault(key, f'{literal(text)} is not understood; it must be "y0:y1, x0:x1"')
+            continue
+        y1, x1 = y1 or height, x1 or width
+        if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
+            yield Fault(
+                key,
+                f"{literal(text)} is no part of a frame of {height} rows and {width} columns",
+                depends_on=("camera.height", "camera.width"),
+            )
 
 
 def _calibration_files(e: Experiment) -> Iterator[Fault]:
@@ -338,6 +325,5 @@ RULES: tuple[Rule, ...] = (
     _cores_form,
     _region_form,
     _adaptive_below_range,
-    _image_region,
 )
 MACHINE_RULES: tuple[Rule, ...] = (_cores_exist, _calibration_files, _done_by_this_version)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from engine.clocks import measure_utc_offset
 from engine.errors import MachineError
+from engine.experiment import region_of
 from engine.process import Job
 from engine.settings_rules import existing_cores
 from recorders import h5clear
@@ -57,14 +58,17 @@ class ImageFile:
         dtype: str,
         *,
         level: int = 1,
-        region: tuple[int, ...] = (),
+        region: tuple[int, int, int, int] = (0, 0, 0, 0),
         utc_offset_ns: int = 0,
     ) -> None:
-        """Make the file; it must not exist. `region`: x, y, width, height of what is kept of each frame."""
+        """Make the file; it must not exist. `region`: y0, y1, x0, x1 of what is kept of each frame; an end
+        of 0 is the frame's.
+        """
         import hdf5plugin
 
         self.path = path
-        x, y, width, height = region or (0, 0, shape_hw[1], shape_hw[0])
+        y, y1, x, x1 = region
+        height, width = (y1 or shape_hw[0]) - y, (x1 or shape_hw[1]) - x
         self._part = np.s_[y : y + height, x : x + width]
         self._level = level
         self._utc_offset_ns = utc_offset_ns
@@ -139,7 +143,7 @@ def main(job: Job) -> int:
     part = max(part_paths(first), default=0) + 1
     sink = ImageFile(
         part_path(first, part), camera.shape_hw, camera.dtype, level=settings.image_level,
-        region=settings.image_region, utc_offset_ns=measure_utc_offset().offset_ns,
+        region=region_of(settings.image_region), utc_offset_ns=measure_utc_offset().offset_ns,
     )  # fmt: skip
     try:
         record_frames(job, sink, threads_for(settings.image_threads, len(existing_cores())), settings.image_every)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from engine.clocks import measure_utc_offset
 from engine.errors import MachineError
-from engine.experiment import Experiment
+from engine.experiment import Experiment, region_of
 from engine.process import Job
 from engine.settings_rules import existing_cores
 from recorders.frame_loop import COUNTERS, record_frames, threads_for
@@ -40,9 +40,8 @@ class TiffFiles:
         self._run_id = run_id
         self._utc_offset_ns = utc_offset_ns
         self._compression = _COMPRESSION[experiment.record.tiff_compression]
-        camera, region = experiment.camera, experiment.record.image_region
-        x, y, width, height = region or (0, 0, camera.width, camera.height)
-        self._part = np.s_[y : y + height, x : x + width]
+        camera, (y0, y1, x0, x1) = experiment.camera, region_of(experiment.record.image_region)
+        self._part = np.s_[y0 : y1 or camera.height, x0 : x1 or camera.width]
         self._pixel_um = camera.pixel_um
         self._written = 0
 

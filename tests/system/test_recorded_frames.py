@@ -73,7 +73,7 @@ def test_recorders_of_frames_that_are_killed_lose_none(lab: Laboratory, frames: 
 
 
 def test_some_frames_and_a_part_of_them(lab: Laboratory, frames: NDArray[Any]) -> None:
-    record = {"tiff": False, "image_every": 10, "image_region": [20, 30, 64, 50]}
+    record = {"tiff": False, "image_every": 10, "image_region": "30:80, 20:84"}
     ended = lab.run(lab.settings(SETTINGS, record=record), "--source", lab.stack(frames))
     assert ended.status == 0, ended.stderr
     with h5py.File(ended.folder / f"tracking_{ended.folder.name}.h5") as file:
