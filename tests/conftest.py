@@ -20,20 +20,6 @@ import pytest
 _SHM = Path("/dev/shm")
 _PREFIX = "ringtrack"
 _PATIENCE_S = 2.0  # for what is on its way out already
-_PATIENCE_BESIDE_OTHERS_S = 20.0
-"""Beside another worker: what its killed runs leave in /dev/shm stays until its next run starts, and is not ours."""
-
-
-_ONE_AFTER_THE_OTHER = ("tests/system/", "tests/engine/shm/")
-"""Tests that time things or kill whole runs have a worker of their own; all others share the second core."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups for `-n 2 --dist loadgroup`: the slow one first, and the tests of a file together, for its fixtures."""
-    for item in items:
-        alone = item.nodeid.startswith(_ONE_AFTER_THE_OTHER)
-        item.add_marker(pytest.mark.xdist_group("one after the other" if alone else item.nodeid.partition("::")[0]))
-    items.sort(key=lambda item: not item.nodeid.startswith(_ONE_AFTER_THE_OTHER))
 
 
 @dataclass(frozen=True)
@@ -62,19 +48,14 @@ def leaves_nothing_behind() -> Iterator[None]:
     """Fail the test that leaves a process, a name in /dev/shm, a file descriptor or a thread."""
     before = Leftovers.now()
     yield
-    began = time.monotonic()
+    deadline = time.monotonic() + _PATIENCE_S
     found = Leftovers.now().minus(before)
-    while found and time.monotonic() - began < _patience_s(found):
+    while found and time.monotonic() < deadline:
         gc.collect()
         time.sleep(0.01)
         found = Leftovers.now().minus(before)
     if found:
         pytest.fail("left behind: " + "; ".join(found), pytrace=False)
-
-
-def _patience_s(found: list[str]) -> float:
-    beside_others = "PYTEST_XDIST_WORKER" in os.environ and all(what.startswith("/dev/shm/") for what in found)
-    return _PATIENCE_BESIDE_OTHERS_S if beside_others else _PATIENCE_S
 
 
 def _processes() -> frozenset[str]:

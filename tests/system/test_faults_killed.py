@@ -32,6 +32,7 @@ def test_each_process_killed_in_turn_changes_nothing(lab: Laboratory) -> None:
     assert (in_file["kind"] == "died").sum() == len(killed)
 
 
+@pytest.mark.faults
 def test_all_processes_killed_together_change_nothing(lab: Laboratory) -> None:
     dice = chance("together")
     kills = [(dice.randrange(FRAMES // 4), VICTIMS), (FRAMES // 4 + dice.randrange(FRAMES // 4), VICTIMS)]

@@ -119,6 +119,7 @@ def test_the_same_at_sixty_percent_of_what_this_machine_can_do(lab: Laboratory) 
         kill_in_turn(lab, settings_of(512, fps), camera(512, fps, round(20 * fps)), round(20 * fps))
 
 
+@pytest.mark.faults
 def test_a_ring_without_trackers_drops_frames_and_lists_every_one(lab: Laboratory) -> None:
     fps, frames = 60, 300
     settings = settings_of(256, fps, ring={"seconds": 0.1})  # full after a quarter of a second
@@ -148,6 +149,7 @@ def without(run: Running, kind: str) -> Iterator[None]:
         run.kill(name, signal.SIGCONT)
 
 
+@pytest.mark.faults
 def test_a_camera_whose_sender_is_killed_goes_on_with_the_next_number(lab: Laboratory) -> None:
     frames = 300
     settings = lab.settings(settings_of(256, 60))

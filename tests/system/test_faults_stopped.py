@@ -79,6 +79,7 @@ def test_a_recorder_stopped_for_two_seconds_loses_nothing(lab: Laboratory) -> No
     assert ended.summary["restarts"] == {}
 
 
+@pytest.mark.faults
 def test_a_tracker_and_a_recorder_stopped_for_good_are_replaced_and_nothing_is_lost(lab: Laboratory) -> None:
     """A finite source waits for them: the tracker five seconds without a heartbeat, the recorder eight."""
     stack = lab.stack(small())
@@ -99,6 +100,7 @@ def test_a_tracker_and_a_recorder_stopped_for_good_are_replaced_and_nothing_is_l
         assert any(line["message"].startswith(f"{name} has not got on") for line in ended.log)
 
 
+@pytest.mark.faults
 def test_a_recorder_stopped_for_good_is_let_go_by_a_live_camera_counted_and_replaced(lab: Laboratory) -> None:
     frames, fps = 1000, 60
     # The settings say five frames a second: 64 places of results, which a stopped recorder fills in a second.
