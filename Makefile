@@ -49,7 +49,7 @@ demo: $(RUN_STAMP)
 # Style, types and layers first: they take seconds, and fail what the tests would pass.
 test: lint
 	@scripts/debian-tools.sh
-	$(PYTEST) $(ARGS)
+	$(PYTEST) -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 faults: $(TEST_STAMP)
 	$(PYTEST) -m faults --timeout 1800 $(ARGS)

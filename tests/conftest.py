@@ -1,7 +1,6 @@
 """Every test cleans up behind itself: processes, names in /dev/shm, file descriptors, threads.
 
-The fixture below runs around each test by itself and fails the one that leaves something. Other test runs on the same
-machine are not its business: a name in /dev/shm counts if no living process of somebody else's holds it.
+The fixture below runs around each test by itself and fails the one that leaves something.
 """
 
 from __future__ import annotations
@@ -17,8 +16,16 @@ from pathlib import Path
 import psutil
 import pytest
 
+from engine.supervisor.kernels import cache_folder
+
+# Tests run side by side: the segments of each have names of their own, so that none sweeps what another's test left to
+# be swept. And numba looks for compiled kernels where a run looks for them: each is compiled once. Both are read when
+# the modules are imported, here and in every process that a test starts.
+os.environ["RINGTRACK_SEGMENTS"] = f"ringtrack-{os.environ.get('PYTEST_XDIST_WORKER', 'test')}-{os.getpid()}"
+os.environ["NUMBA_CACHE_DIR"] = str(cache_folder())
+
 _SHM = Path("/dev/shm")
-_PREFIX = "ringtrack"
+_PREFIX = os.environ["RINGTRACK_SEGMENTS"]
 _PATIENCE_S = 2.0  # for what is on its way out already
 
 
@@ -38,7 +45,7 @@ class Leftovers:
     def minus(self, before: Leftovers) -> list[str]:
         old = {name.split()[0] for name in before.processes}
         found = [f"process {name}" for name in sorted(self.processes) if name.split()[0] not in old]
-        found += [f"/dev/shm/{name}" for name in sorted(self.shm_names - before.shm_names) if not _is_anothers(name)]
+        found += [f"/dev/shm/{name}" for name in sorted(self.shm_names - before.shm_names)]
         found += [f"file descriptor {name}" for name in sorted(self.descriptors - before.descriptors)]
         return found + [f"thread {name}" for name in sorted(self.threads - before.threads)]
 
@@ -76,20 +83,6 @@ def _shm_names() -> frozenset[str]:
     if not _SHM.is_dir():
         return frozenset()
     return frozenset(path.name for path in _SHM.iterdir() if path.name.startswith(_PREFIX))
-
-
-def _is_anothers(name: str) -> bool:
-    """Whether a living process that this test did not start holds the lock of a segment's file."""
-    try:
-        inode = (_SHM / name).stat().st_ino
-    except FileNotFoundError:
-        return True
-    ours = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
-    for line in Path("/proc/locks").read_text().splitlines():
-        words = line.split()
-        if "FLOCK" in words and words[-3].endswith(f":{inode}"):
-            return int(words[-4]) not in ours
-    return False
 
 
 def _descriptors() -> frozenset[str]:

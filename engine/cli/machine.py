@@ -14,6 +14,7 @@ from pathlib import Path
 from engine.cli.doctor import Finding
 from engine.cli.output import size
 from engine.settings_rules import existing_cores
+from engine.shm.segment import PREFIX
 
 NEEDED = ("numpy", "numba", "pyzmq", "msgspec", "h5py", "tifffile", "watchdog", "psutil", "click")
 OPTIONAL = {"hdf5plugin": "images", "pylsl": "lsl", "imagecodecs": "archive", "tornado": "web", "trackpy": "analysis"}
@@ -89,7 +90,7 @@ def _memory() -> Iterator[Finding]:
         yield Finding("/dev/shm", "bad", fact, remedy)
     else:
         yield Finding("/dev/shm", "good", fact)
-    stale = [path.name for path in shm.iterdir() if path.name.startswith("ringtrack_")]
+    stale = [path.name for path in shm.iterdir() if path.name.startswith(PREFIX)]
     if stale:
         yield Finding("segments", "good", f"{len(stale)} in /dev/shm, of a run that lives or that the next one sweeps")
 

@@ -28,7 +28,8 @@ import numpy.typing as npt
 from engine.shm.atomics import Words, load, store
 
 FOLDER = Path("/dev/shm")
-PREFIX = "ringtrack_"
+PREFIX = os.environ.get("RINGTRACK_SEGMENTS", "ringtrack") + "_"
+"""How all names begin. Whoever sets another one has segments of their own, which no other start sweeps."""
 KEPT = ".kept"
 """Ending of the second name of a segment, which no stranger knows."""
 MAGIC = int.from_bytes(b"RINGTRK\x01", "little")

@@ -177,7 +177,7 @@ class Laboratory:
         self.data = folder / "data"
         self.runtime = folder / "runtime"
         self.runtime.mkdir(mode=0o700, exist_ok=True)
-        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("RINGTRACK_")}
+        self.environment = {k: v for k, v in os.environ.items() if not (k.startswith("RINGTRACK_") and "__" in k)}
         self.environment["XDG_RUNTIME_DIR"] = str(self.runtime)
         self._settings = 0
 

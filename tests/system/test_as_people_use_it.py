@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from engine.shm.segment import name_of
 from tests.system.running import Laboratory, Running, diffusing, wait_until
 
 SHAPE_HW = (120, 160)
@@ -77,7 +78,7 @@ def test_the_standard_librarys_shared_memory_opens_every_segment_and_does_no_har
         "    print(bytes(memory.buf[:8]).hex(), memory.size)\n"
         "    memory.close()\n"
     )
-    names = [f"ringtrack_{run.plan.run_id}_{kind}" for kind in ("frames", "results", "work", "state", "status")]
+    names = [name_of(run.plan.run_id, kind) for kind in ("frames", "results", "work", "state", "status")]
     done = subprocess.run([sys.executable, "-c", reader, *names], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]

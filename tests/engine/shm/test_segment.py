@@ -212,7 +212,7 @@ def test_a_view_that_outlives_its_segment_can_still_be_read(
 
 
 def _names(run_id: str, kind: str = "", folder: Path | None = None) -> list[str]:
-    return [path.name for path in (folder or module.FOLDER).glob(f"ringtrack_{run_id}_{kind}*")]
+    return [path.name for path in (folder or module.FOLDER).glob(f"{module.PREFIX}{run_id}_{kind}*")]
 
 
 def _swept(run_id: str) -> list[Swept]:
