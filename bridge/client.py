@@ -220,7 +220,7 @@ class Client(_Calls):
         """
         after: int | None = None
         while True:
-            request = wire.Results(after=after, from_frame=from_frame if after is None else None, wait_s=wait_s)
+            request = wire.Results(after=after, from_frame=from_frame, wait_s=wait_s)
             result, arrays = self.call(request)
             after = result["after"]
             yield from _results(result, arrays)
@@ -326,7 +326,7 @@ class AsyncClient(_Calls):
     async def results(self, *, from_frame: int | None = None, wait_s: float = 1.0) -> AsyncIterator[FrameResult]:
         after: int | None = None
         while True:
-            request = wire.Results(after=after, from_frame=from_frame if after is None else None, wait_s=wait_s)
+            request = wire.Results(after=after, from_frame=from_frame, wait_s=wait_s)
             result, arrays = await self.call(request)
             after = result["after"]
             for one in _results(result, arrays):

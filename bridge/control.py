@@ -150,13 +150,12 @@ class Desk:
     def _results(self, request: wire.Results) -> Found:
         looker = self._looker
         after = request.after
-        if request.from_frame is not None:
-            after = looker.place_of(request.from_frame) - 1
-        elif after is None:
-            after = looker.newest
+        if after is None:
+            after = looker.newest if request.from_frame is None else looker.place_of(request.from_frame) - 1
         start = after + 1
 
         def poll(over: bool) -> Found | None:
+            nonlocal start
             newest = looker.newest
             if newest < start and not over:
                 return None
@@ -173,8 +172,11 @@ class Desk:
                 next_place = place + 1
                 if look is None:
                     closed = True
-                else:
+                elif request.from_frame is None or look.meta["frame"] >= request.from_frame:
                     looks.append(look)
+            if not (looks or closed or over or first > start):
+                start = next_place  # all of them were before the frame that is asked for
+                return None
             rows = [look.rows for look in looks]
             arrays = {"rows": np.concatenate(rows)} if rows else {}
             frames = [{"place": look.place, "rows": len(look.rows), **_times(look)} for look in looks]

@@ -66,8 +66,8 @@ class Latest(Request, frozen=True, kw_only=True, tag="latest"):
 class Results(Request, frozen=True, kw_only=True, tag="results"):
     """Results from place `after` + 1 on, at most `most` frames; waits up to `wait_s` for the first.
 
-    `after` -1: from the oldest that is kept; None: only what comes from now on. `from_frame` instead of `after`: the
-    first place whose frame number is not below it.
+    `after` -1: from the oldest that is kept; None: only what comes from now on, or, with `from_frame`, what is
+    kept. Frames with a number below `from_frame` are left out, also those that are still to come.
     """
 
     after: int | None = None
