@@ -198,6 +198,7 @@ class _Delivery:
         self._sender.send(
             shot.image, shot.counter, shot.t_ns, t_error_ns=shot.t_error_ns, time_source=shot.time_source,
             copy=shot.copy, token=shot.path, file_name=_short(shot.file_name), extra=shot.extra,
+            **shot.header,
         )  # fmt: skip
         return True
 
@@ -244,7 +245,11 @@ class _Delivery:
 def main(job: Job) -> int:
     """Send from within a run (`ringtrack run --source`): the arguments of `send` come from the job's options."""
     options: dict[str, Any] = dict(job.options)
-    source = options.pop("source")
+    return deliver(job, options.pop("source"), **options)
+
+
+def deliver(job: Job, source: str | Source, **options: Any) -> int:
+    """Send a source's frames as a process of the run that takes them; the exit status."""
     status = job.status
     status.ready()
     if status.counters().get("offered", 0) and job.rings.block("receiver").counters().get("byes", 0):

@@ -25,6 +25,7 @@ class Shot(msgspec.Struct, frozen=True, kw_only=True):
     path: Path | None = None  # a file of its own, which may be deleted once the frame is taken
     copy: bool = True  # False: `image` is never written again
     extra: dict[str, Any] | None = None
+    header: dict[str, Any] = {}  # more that its header says: bits, exposure_us, … (`bridge.wire.FrameHeader`)
 
 
 class Unreadable(msgspec.Struct, frozen=True, kw_only=True):

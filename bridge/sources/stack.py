@@ -56,6 +56,13 @@ class Stack:
             return None
         return image.shape, image.dtype.name
 
+    def __len__(self) -> int:
+        return self._promised()
+
+    def page(self, index: int) -> Pixels:
+        """One frame; those of an uncompressed file lie in the file. Raises NotWholeError or WrongKindError."""
+        return self._page(index)[0]
+
     def _promised(self) -> int:
         """How many frames the file says it has (a file that was cut off may say more than it holds)."""
         said = 0

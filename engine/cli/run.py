@@ -13,12 +13,16 @@ from engine.cli.figures import doubts
 
 if TYPE_CHECKING:
     from engine.experiment import Experiment
+    from engine.supervisor import RunSummary
+    from recorders.compare import Comparison
 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
-    "--source", metavar="SOURCE", help="Also send frames from here: a TIFF stack, a folder, or simulated. Ends with it."
+    "--source",
+    metavar="SOURCE",
+    help="Also send frames from here: a TIFF stack, a folder, a recorded run, or simulated. Ends with it.",
 )
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Send so many a second (with --source).")
 @click.option("--finished", is_flag=True, help="The folder is finished: track what is there, and end (with --source).")
@@ -39,7 +43,8 @@ def command(
     """Run the experiment of the settings file PATH.
 
     It ends with its source, after --duration, or by Ctrl-C: the first one ends it in order (what is in the rings is
-    still tracked and recorded), the second by force.
+    still tracked and recorded), the second by force. With a recorded run as its source it tracks that again, and says
+    whether the results differ from those in its file.
     """
     from engine.experiment import Experiment
 
@@ -60,21 +65,41 @@ def command(
     from engine.supervisor import run
 
     summary = run(experiment, source=source, source_options=options, duration_s=duration, say=output.talk)
+    compared = _compared(source, summary)
     if as_json:
-        output.result_json(msgspec.to_builtins(summary))
+        more = {} if compared is None else {"comparison": msgspec.to_builtins(compared)}
+        output.result_json(msgspec.to_builtins(summary) | more)
     else:
         output.result(account_text(summary))
+        if compared is not None:
+            output.result("\n".join(compared.lines()))
     if summary.reason:
         output.talk(f"ringtrack: {summary.reason}")
     return summary.status
 
 
+def _compared(source: str | None, summary: RunSummary) -> Comparison | None:
+    """A recording that was tracked again, beside what its file says."""
+    from recorders.playback import is_recording
+
+    if source is None or not is_recording(Path(source).expanduser()):
+        return None
+    from recorders.compare import compare
+    from recorders.parts import RunError
+
+    try:
+        return compare(Path(source).expanduser(), Path(summary.run_folder))
+    except RunError as error:
+        output.talk(f"warning: the results were not compared with those of {source}: {error}")
+        return None
+
+
 def _refuse(text: str, watch: bool, experiment: Experiment) -> None:
     """A source that cannot be, or whose frames would all be refused, is told of now, before anything is started."""
-    from bridge.sources import open_source
     from engine.errors import SettingsError
+    from engine.supervisor.replay import open_any
 
-    source = open_source(text, watch=watch)
+    source = open_any(text, watch=watch)
     try:
         kind = source.kind()
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import click
 from engine.cli import output
 
 if TYPE_CHECKING:
+    from bridge.send import Report
     from bridge.sender import Statistics
 
 
@@ -43,26 +44,42 @@ def command(source: str, address: str, finished: bool, wait_s: float | None, as_
     SOURCE is a folder that camera software writes TIFF files into, a folder of finished files (--finished), a TIFF
     stack, or `simulated` (`simulated?width=512&beads=100&fps=100`). The exit status is 4 if frames were lost here.
     """
-    import msgspec
-
     from bridge.send import send
+
+    check_address(address)
+    with stopped_by_ctrl_c() as stopping:
+        report = send(
+            source,
+            address,
+            watch=not finished,
+            connect_s=wait_s,
+            progress=watched_by(),
+            complain=output.talk,
+            stopping=lambda: bool(stopping),
+            **options,
+        )
+    return tell(report, as_json)
+
+
+def check_address(address: str) -> None:
+    """Refuse what is no address."""
     from engine.settings_rules import parse_address
 
     try:
         parse_address(address)
     except ValueError:
         raise click.BadParameter(f"{address} is no address; it must be tcp://host:port", param_hint="--to") from None
-    with _stopped_by_ctrl_c() as stopping:
-        report = send(
-            source,
-            address,
-            watch=not finished,
-            connect_s=wait_s,
-            progress=_Line() if output.interactive() else lambda _: None,
-            complain=output.talk,
-            stopping=lambda: bool(stopping),
-            **options,
-        )
+
+
+def watched_by() -> Callable[[Statistics], None]:
+    """What is called with the account again and again: a line, where a person looks at it."""
+    return _Line() if output.interactive() else lambda _: None
+
+
+def tell(report: Report, as_json: bool) -> int:
+    """Write the account; the exit status."""
+    import msgspec
+
     if output.interactive():
         output.talk("")
     if as_json:
@@ -90,7 +107,7 @@ class _Line:
 
 
 @contextmanager
-def _stopped_by_ctrl_c() -> Iterator[list[int]]:
+def stopped_by_ctrl_c() -> Iterator[list[int]]:
     """The first Ctrl-C (or SIGTERM) ends the sending in order; the second raises KeyboardInterrupt."""
     requests: list[int] = []
 

@@ -112,11 +112,19 @@ def _processes(experiment: Experiment, source: str | None, options: dict[str, An
         )  # fmt: skip
     if source is not None:
         wanted.append(
-            {"name": "sender", "target": "bridge.send:main", "kind": "source", "options": {"source": source} | options,
+            {"name": "sender", "target": _sender_of(source), "kind": "source", "options": {"source": source} | options,
              "stall_s": 30.0}
         )  # fmt: skip
     cores = _cores_for(experiment, [w["name"] for w in wanted])
     return [ProcessPlan(block=i, cores=cores.get(w["name"], ()), **w) for i, w in enumerate(wanted)]
+
+
+def _sender_of(source: str) -> str:
+    """The process that sends: a recording is opened by what knows recordings."""
+    from recorders.playback import is_recording
+
+    again = is_recording(Path(source).expanduser())
+    return "engine.supervisor.replay:main" if again else "bridge.send:main"
 
 
 def _cores_for(experiment: Experiment, names: list[str]) -> dict[str, tuple[int, ...]]:
