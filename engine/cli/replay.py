@@ -10,7 +10,7 @@ from engine.cli import output
 from engine.cli.send import stopped_by_ctrl_c, tell, watched_by
 
 
-class Seconds(click.ParamType):
+class Seconds(click.ParamType):  # type: ignore[type-arg]
     """A time: 90, 90s, 500ms, 2min, 1:30."""
 
     name = "time"

@@ -9,6 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bridge.send import COUNTERS, deliver
 from bridge.sources import Source, open_source
 from bridge.sources.reels import open_reel
@@ -29,7 +32,7 @@ class RecordingReel:
         self.recording = recording
         self.name = recording.name
         self.counters, self.threads = recording.counters, recording.threads
-        self.times_ns = recording.times_ns
+        self.times_ns: NDArray[np.int64] | None = recording.times_ns
 
     def read(self, index: int) -> Still:
         try:
