@@ -159,12 +159,6 @@ def test_particles_keep_their_channels_and_are_in_micrometres(recording):
     assert len(n) == len(tracks[tracks["frame"].isin(frame)])
 
 
-def test_samples_arrive_soon_and_pushing_takes_no_time(recording):
-    delays = np.array(recording["delays"]["beads_particles"])
-    assert np.quantile(delays, 0.5) < 0.05  # the median: other things run on a machine that tests
-    assert recording["slowest_us"] > 0
-
-
 def test_streams_of_others_are_in_the_file_with_their_times(recording):
     record = recording["ended"].record
     laser = record.streams["laser"]
