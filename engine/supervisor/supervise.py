@@ -15,8 +15,7 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from engine.process import Log
 from engine.rings import Rings
 from engine.shm.cursors import CursorTable
 from engine.supervisor.children import Child
+from engine.supervisor.signals import heard_by
 from engine.supervisor.template import Template
 from engine.workers.linker import read_tally
 
@@ -109,7 +109,7 @@ class Supervisor:
     def run(self) -> None:
         """Go through all phases; returns when every process is reaped."""
         last = time.monotonic()
-        with self._signals() as wake:
+        with heard_by(self._signalled) as wake:
             self._selector.register(wake, selectors.EVENT_READ, None)
             try:
                 while self.phase is not Phase.DONE:
@@ -389,21 +389,3 @@ class Supervisor:
         for fd in (child.pidfd, child.stderr_fd):
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(fd)
-
-    @contextmanager
-    def _signals(self) -> Iterator[int]:
-        """SIGINT and SIGTERM ask to stop and wake the loop; the handlers of before come back afterwards."""
-        read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        handlers = {number: signal.signal(number, self._signalled) for number in _STOP_SIGNALS}
-        wake = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-        try:
-            yield read_end
-        finally:
-            signal.set_wakeup_fd(wake)
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-            os.close(read_end)
-            os.close(write_end)
-
-
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
