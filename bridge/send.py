@@ -9,7 +9,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -26,6 +26,22 @@ COUNTERS = ("offered", "sent", "resent", "taken", "dropped", "refused", "skipped
 TICK_S = 0.1
 CLOSE_S = 8.0  # for the last answers; a run allows its source ten seconds to leave
 KEPT_COMPLAINTS = 1000
+
+
+class Keeper(Protocol):
+    """Who decides what becomes of the files that are sent: an archive beside the sending."""
+
+    def offered(self, path: Path, counter: int) -> None:
+        """A file's frame is about to be sent."""
+        ...
+
+    def taken(self, path: Path) -> None:
+        """The run has it (called in the sender's thread)."""
+        ...
+
+    def tick(self) -> None:
+        """Called again and again."""
+        ...
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -77,6 +93,7 @@ def send(
     idle_s: float = 0.0,
     connect_s: float | None = 10.0,
     truth: str | Path | None = None,
+    keeper: Keeper | None = None,
     progress: Callable[[Statistics], None] = lambda statistics: None,
     complain: Callable[[str], None] = lambda text: None,
     stopping: Callable[[], bool] = lambda: False,
@@ -86,9 +103,9 @@ def send(
     `fps`: the pace of a finite source (default: as fast as it is taken). `watch`: a folder is being written into; if
     False it is finished, and ends with its last file (None: watched, unless `fps` is given). `poll`: look at a watched
     folder instead of waiting for events (network drives). `idle_s`: a watched folder ends after so long without a file.
-    `delete_sent`: delete a file once its frame is taken. `connect_s`: how long to wait for the receiver (None: until
-    `stopping`). `truth`: where `simulated` writes its ground truth. `progress` is called about ten times a second,
-    `complain` with a sentence for each file or frame that is lost.
+    `delete_sent`: delete a file once its frame is taken; with a `keeper` that is the keeper's. `connect_s`: how long to
+    wait for the receiver (None: until `stopping`). `truth`: where `simulated` writes its ground truth. `progress` is
+    called about ten times a second, `complain` with a sentence for each file or frame that is lost.
 
     Raises SettingsError (no such source), PeerError (nobody there).
     """
@@ -98,7 +115,7 @@ def send(
         source = open_source(text, watch=watch, poll=poll, numbering=numbering, patience_s=patience_s, idle_s=idle_s)
     if truth is not None and not hasattr(source, "save_truth"):
         raise SettingsError("--truth: only `simulated` knows where its beads are")
-    delivery = _Delivery(source, address, fps, delete_sent, name, progress, complain, stopping)
+    delivery = _Delivery(source, address, fps, delete_sent, name, keeper, progress, complain, stopping)
     try:
         report = delivery.run(connect_s)
     finally:
@@ -113,11 +130,13 @@ class _Delivery:
 
     def __init__(
         self, source: Source, address: str, fps: float | None, delete_sent: bool, name: str | None,
-        progress: Callable[[Statistics], None], complain: Callable[[str], None], stopping: Callable[[], bool],
+        keeper: Keeper | None, progress: Callable[[Statistics], None], complain: Callable[[str], None],
+        stopping: Callable[[], bool],
     ) -> None:  # fmt: skip
         self._source = source
         self._fps = fps
         self._delete_sent = delete_sent
+        self._keeper = keeper
         self._progress = progress
         self._complain = complain
         self._stopping = stopping
@@ -195,6 +214,8 @@ class _Delivery:
             self._tick()
             if self._stopping():
                 return False
+        if self._keeper is not None and shot.path is not None:
+            self._keeper.offered(shot.path, shot.counter)
         self._sender.send(
             shot.image, shot.counter, shot.t_ns, t_error_ns=shot.t_error_ns, time_source=shot.time_source,
             copy=shot.copy, token=shot.path, file_name=_short(shot.file_name), extra=shot.extra,
@@ -213,7 +234,11 @@ class _Delivery:
     def _done(self, outcome: Outcome) -> None:
         """A frame is over (called in the sender's thread)."""
         if outcome.verdict is Verdict.TAKEN:
-            if self._delete_sent and outcome.token is not None:
+            if outcome.token is None:
+                return
+            if self._keeper is not None:
+                self._keeper.taken(outcome.token)
+            elif self._delete_sent:
                 self._to_delete.append(outcome.token)
         elif outcome.verdict is Verdict.REFUSED:  # a dropped one is counted, and the account says so
             self._say(outcome.why)
@@ -237,6 +262,8 @@ class _Delivery:
         self._complain(text)
 
     def _tick(self) -> None:
+        if self._keeper is not None:
+            self._keeper.tick()
         if time.monotonic() - self._told > TICK_S:
             self._told = time.monotonic()
             self._progress(self._sender.statistics)

@@ -23,6 +23,7 @@ COMMANDS = {
     "doctor": ("engine.cli.doctor", "Look at this machine: is it fit to track?"),
     "run": ("engine.cli.run", "Run an experiment."),
     "send": ("engine.cli.send", "Send frames from here to a run, from any operating system."),
+    "archive": ("engine.cli.archive", "Make camera files a lossless, verified JPEG XL archive."),
     "replay": ("engine.cli.replay", "Send recorded frames again, as if the camera were running."),
     "status": ("engine.cli.status", "Show the runs on this machine."),
     "stop": ("engine.cli.stop", "End a run in order."),
