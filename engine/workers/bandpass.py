@@ -7,7 +7,7 @@ the scale makes the frame's largest value the largest of its type.
 
 A block is swept in strips of columns that stay in the cache. Pixels are staged into a ring of padded rows; of every
 few rows the Gaussian over rows is made first, column by column, each pixel loaded once; then, row by row, the box mean
-(sums of columns slide along; window sums come from sums of 1, 2, 4, 8, ... neighbours) and the rest. No float image is
+(sums of columns slide along; those of windows are differences of sums from the left) and the rest. No float image is
 written to memory. The type of the taps decides the precision: float64 is trackpy's.
 """
 
@@ -28,8 +28,10 @@ from engine.workers.lanes import (
     as_floats,
     as_i32,
     larger,
+    last_in_all,
     load,
     load_like,
+    moved_up,
     select,
     splat,
     splat_like,
@@ -41,8 +43,8 @@ from engine.workers.parameters import LocateParameters
 STRIP = 512
 _ROWS = 32  # whose Gaussian over rows is made at a time
 _SLACK = 64  # columns behind the end of a row that vectors may touch
-_POWERS = 12  # sums of 1, 2, 4, ... 2048 neighbours
-_ZERO, _SUMS, _REST, _MEAN = range(_POWERS, _POWERS + 4)  # rows of the integer work space behind them
+_SUMS, _FROM_LEFT, _MEAN = range(3)  # rows of the integer work space
+_FIRST = 16  # column in which the sums from the left begin, behind a vector of zeros
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,6 @@ class Band:
     spare: NDArray[Any]
     ends: NDArray[Any]  # a vector of 1, a vector of 0
     largest: NDArray[Any]
-    parts: NDArray[np.int64]
 
     @classmethod
     def of(cls, parameters: LocateParameters) -> Self:
@@ -84,7 +85,6 @@ class Band:
             spare=aligned_zeros((1, _SLACK), parameters.level_dtype),
             ends=np.repeat([[1.0, 0.0]], lanes, axis=1).astype(kind),
             largest=aligned_zeros((1, lanes), kind),
-            parts=_parts_of(box_x),
         )
 
     def run(
@@ -97,7 +97,7 @@ class Band:
             height, width = pixels.shape
             offset = int(np.median(pixels[:: height // 16 + 1, :: width // 16 + 1] ^ flip))
         largest: float = sweep(
-            pixels, flip, blocks, *self.box, *self.taps, self.threshold, scale, self.exact_single, self.parts, levels,
+            pixels, flip, blocks, *self.box, *self.taps, self.threshold, scale, self.exact_single, levels,
             self.staged, self.vertical, self.integers, self.spare, self.ends, self.largest, offset,
         )  # fmt: skip
         return largest
@@ -221,19 +221,15 @@ def _mean(total, inverse, exact_single):
 @kernel
 def _finish_rows(
     staged, vertical, y0, y1, height, start, box_y, box_x, taps, threshold, scale, exact_single, integers, count,
-    largest, out, x0, spare, ends, lanes, parts, offset,
+    largest, out, x0, spare, ends, lanes, offset,
 ):  # fmt: skip
     """Rows y0 to y1 of a strip: box mean, Gaussian over columns, and what is left of the one without the other.
 
-    Updates the largest value in each lane; unless the scale is 0, writes the levels. `parts` are the powers that make
-    up the width of the box, the places where they begin, and how many there are.
+    Updates the largest value in each lane; unless the scale is 0, writes the levels.
     """
     wrap = staged.shape[0] - 2
     ry, reach = box_y // 2, taps.size - 1
     inverse_y, inverse_x = 1.0 / box_y, 1.0 / box_x
-    powers = parts[2, 0]
-    a, b, c, rest = parts[0, 0], parts[0, 1], parts[0, 2], parts[2, 1]
-    at_b, at_c = parts[1, 1], parts[1, 2]
     limit, zero, factor = splat_like(threshold, taps), splat_like(0.0, taps), splat_like(scale, taps)
     w0 = splat_like(taps[0], taps)
     w1 = w2 = w3 = w4 = w0
@@ -243,27 +239,23 @@ def _finish_rows(
     biggest = load_like(largest, 0, 0, taps)
     for y in range(y0, y1):
         r = y - y0
-        # Sums of columns move on by a row, and are divided.
+        # Sums of columns move on by a row, and are divided; then they are added up from the left.
         entering, leaving = min(y + ry, height - 1) & wrap, max(y - 1 - ry, 0) & wrap
+        so_far = splat(np.int32(0), 16)
         for j in range(0, count + box_x - 1, 16):
             entered, left = load(staged, entering, start + j, 16), load(staged, leaving, start + j, 16)
             total = load(integers, _SUMS, j, 16) + as_i32(entered) - as_i32(left)
             store(integers, _SUMS, j, total)
-            store(integers, 0, j, _mean(total, inverse_y, exact_single))
-        # Sums of 2, 4, 8, ... neighbours; those that make up the box.
-        for k in range(powers):
-            for j in range(0, count + box_x - (2 << k), 16):
-                store(integers, k + 1, j, load(integers, k, j, 16) + load(integers, k, j + (1 << k), 16))
-        if rest > 0:
-            for j in range(0, count, 16):
-                total = load(integers, parts[0, 3], j + parts[1, 3], 16)
-                for part in range(4, 3 + rest):
-                    total += load(integers, parts[0, part], j + parts[1, part], 16)
-                store(integers, _REST, j, total)
+            value = _mean(total, inverse_y, exact_single)
+            value += moved_up(value, 1)
+            value += moved_up(value, 2)
+            value += moved_up(value, 4)
+            value += moved_up(value, 8)
+            so_far = last_in_all(so_far) + value
+            store(integers, _FROM_LEFT, _FIRST + j, so_far)
         for j in range(0, count, 16):
-            total = load(integers, a, j, 16) + load(integers, b, j + at_b, 16) + load(integers, c, j + at_c, 16)
-            if rest > 0:
-                total += load(integers, _REST, j, 16)
+            before = load(integers, _FROM_LEFT, _FIRST - 1 + j, 16)
+            total = load(integers, _FROM_LEFT, _FIRST - 1 + j + box_x, 16) - before
             store(integers, _MEAN, j, _mean(total, inverse_x, exact_single))
         if reach == 4 and count >= lanes:
             for part in range((count + lanes - 1) // lanes):
@@ -299,7 +291,7 @@ def _finish_rows(
 
 @kernel
 def sweep(
-    pixels, flip, blocks, box_y, box_x, taps_y, taps_x, threshold, scale, exact_single, parts, levels, staged,
+    pixels, flip, blocks, box_y, box_x, taps_y, taps_x, threshold, scale, exact_single, levels, staged,
     vertical, integers, spare, ends, largest, offset,
 ):  # fmt: skip
     """Band-pass blocks (y0, y1, x0, x1) of a frame; return the largest value.
@@ -332,24 +324,9 @@ def sweep(
                     _start_sums(staged, y, height, ry, around_x - rx, count + 2 * rx, integers)
                 _finish_rows(
                     staged, vertical, y, end, height, around_x - rx, box_y, box_x, taps_x, threshold, scale,
-                    exact_single, integers, count, largest, levels, x, spare, ends, lanes, parts, offset,
+                    exact_single, integers, count, largest, levels, x, spare, ends, lanes, offset,
                 )  # fmt: skip
     peak = 0.0
     for i in range(lanes):
         peak = max(peak, np.float64(largest[0, i]))
     return peak
-
-
-def _parts_of(length: int) -> NDArray[np.int64]:
-    """How sums of powers of two add up to a sum of `length`: powers, places, and how many sums and further parts.
-
-    The first three are added in one go; a row of zeros stands in where there are fewer.
-    """
-    parts = np.zeros((3, 3 + _POWERS), np.int64)
-    parts[0, :3] = _ZERO
-    at = 0
-    for n, power in enumerate(k for k in range(_POWERS) if length >> k & 1):
-        parts[:2, n] = power, at
-        at += 1 << power
-    parts[2, :2] = length.bit_length() - 1, max(0, length.bit_count() - 3)
-    return parts

@@ -112,15 +112,16 @@ def find_maxima(
     """Find the maxima above `limit` of a block that lie in `inner` (y0, y1, x0, x1); return how many there are.
 
     Row and column of each go into features[n, row_column:row_column + 2], in raster order, as far as there is room.
-    told: levels of the block that are not 0; maxima passed over because they are not above `limit`;
-    smallest level of a maximum. Work space: `line`, one row of columns_of(x1 - x0) levels; `largest`, levels, two more
-    rows and columns than the block has cells; `hits`, uint64, a bit for each pixel of a row of cells.
+    Into told go, on top of what is there: levels of the block that are not 0; maxima passed over because they are not
+    above `limit`; the smallest level of a maximum. Work space: `line`, one row of columns_of(x1 - x0) levels;
+    `largest`, levels, two more rows and columns than the block has cells; `hits`, uint64, a bit for each pixel of a
+    row of cells.
     """
     cells_y, cells_x = (y1 - y0 + cell_y - 1) // cell_y, (x1 - x0 + cell_x - 1) // cell_x
     words = (x1 - x0 + 63) // 64
     lanes, width = 64 // levels.itemsize, levels.shape[1]
     passed_over, found = 0, 0
-    smallest = np.int64(1 << 62)
+    smallest = told[2]
     zero = splat_like(0, levels)
     bright, folded = np.int64(0), 0
     for i in range(cells_x + 2):
@@ -188,7 +189,7 @@ def find_maxima(
                             features[found, row_column + 1] = x0 + 64 * k + np.int64(trailing_zeros(word))
                         found += 1
                         word &= word - np.uint64(1)
-    told[0] = bright
-    told[1] = passed_over
+    told[0] += bright
+    told[1] += passed_over
     told[2] = smallest
     return found

@@ -43,6 +43,7 @@ STEPS = (
     Step("refine", whole=False),
     Step("finish", whole=True),
 )
+ROWS_BYTES = 1 << 18  # of levels, whose features are found and refined at a time, while they are in the cache
 SPARE_FEATURES = 64  # a tile has room for at least so many
 
 
@@ -236,27 +237,47 @@ class CentroidDetector:
         margin_y, margin_x = parameters.margin
         y0, y1 = max(core.y0, margin_y), min(core.y1, height - margin_y)
         x0, x1 = max(core.x0, margin_x), min(core.x1, width - margin_x)
-        work.told[:] = 0
+        work.told[:] = 0, 0, 1 << 62
         if np.isnan(threshold):
             return 0
+        count = 0
+        # A feature is refined while its levels are in the cache still.
+        rows = max(parameters.window[0], ROWS_BYTES // areas["levels"].strides[0])
+        for top in range(core.y0, core.y1, rows):
+            bottom = min(top + rows, core.y1)
+            inner = max(y0, top), min(y1, bottom), x0, x1
+            here = self._maxima(areas, (top, bottom, core.x0, core.x1), inner, room[count:], threshold)
+            self._refinement.run(
+                areas["levels"], pixels, self._sensor, self._flip, parameters.saturation, parameters.max_iterations,
+                self._least_mass(areas), room[count:], min(here, max(0, len(room) - count)),
+            )  # fmt: skip
+            count += here
+        return count
+
+    def _maxima(
+        self,
+        areas: dict[str, NDArray[Any]],
+        block: tuple[int, int, int, int],
+        inner: tuple[int, int, int, int],
+        room: NDArray[np.float64],
+        threshold: float,
+    ) -> int:
+        """Maxima of a block in its inner part, into `room` as far as there is any; how many there are."""
+        parameters, work = self.parameters, self._work
         count: int
         if self._cell:
             limit = int(np.floor(threshold))  # of an integer: v > threshold is v > floor(threshold)
             count = cell_maxima.find_maxima(
-                areas["levels"], *core, (y0, y1, x0, x1), *parameters.window, limit, int(Column.ROW), room, *self._cell,
+                areas["levels"], *block, inner, *parameters.window, limit, int(Column.ROW), room, *self._cell,
                 work.lines, work.dilated, work.hits, work.told,
             )  # fmt: skip
-        elif y0 >= y1 or x0 >= x1:
+        elif inner[0] >= inner[1] or inner[2] >= inner[3]:
             return 0
         else:
             count = maxima.find_maxima(
-                areas["levels"], y0, y1, x0, x1, *parameters.window, threshold, int(Column.ROW), room, work.lines,
+                areas["levels"], *inner, *parameters.window, threshold, int(Column.ROW), room, work.lines,
                 work.dilated, work.hits,
             )  # fmt: skip
-        self._refinement.run(
-            areas["levels"], pixels, self._sensor, self._flip, parameters.saturation, parameters.max_iterations,
-            self._least_mass(areas), room, min(count, len(room)),
-        )  # fmt: skip
         return count
 
     def _least_mass(self, areas: dict[str, NDArray[Any]]) -> float:

@@ -388,6 +388,30 @@ def total(typingctx, vector):
     return vector.element(vector), generate
 
 
+@intrinsic(prefer_literal=True)
+def moved_up(typingctx, vector, places):
+    """Every number some lanes further up; zeros enter."""
+
+    def generate(context, builder, sig, args):
+        lanes, by = vector.lanes, places.literal_value
+        order = [lanes + k if k < by else k - by for k in range(lanes)]  # from `lanes` on: of the second vector, zeros
+        zeros = ir.Constant(_llvm(vector), None)
+        return builder.shuffle_vector(args[0], zeros, ir.Constant(ir.VectorType(ir.IntType(32), lanes), order))
+
+    return vector(vector, places), generate
+
+
+@intrinsic
+def last_in_all(typingctx, vector):
+    """The number of the last lane in all lanes."""
+
+    def generate(context, builder, sig, args):
+        order = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [vector.lanes - 1] * vector.lanes)
+        return builder.shuffle_vector(args[0], ir.Constant(_llvm(vector), ir.Undefined), order)
+
+    return vector(vector), generate
+
+
 @intrinsic
 def splat_of(typingctx, value, vector):
     """The same number in all lanes of a vector of the same kind."""

@@ -20,9 +20,11 @@ from engine.workers.lanes import (
     count_ones,
     lane,
     larger,
+    last_in_all,
     load,
     load_like,
     most,
+    moved_up,
     select,
     shifted_down,
     shifted_up,
@@ -130,3 +132,20 @@ def test_lanes_of_another_array_and_shifts() -> None:
     shifts(a, out)
     v = a[0, :8] | np.uint64(1)
     np.testing.assert_array_equal(out, [v << np.uint64(1), v >> np.uint64(63), v * np.uint64(0)])
+
+
+@njit
+def _moved(a: Any, out: Any) -> None:
+    v = load(a, 0, 5, 16)
+    store(out, 0, 0, moved_up(v, 1))
+    store(out, 1, 0, moved_up(v, 8))
+    store(out, 2, 0, last_in_all(v))
+
+
+def test_numbers_move_up_and_zeros_enter() -> None:
+    a, out = row(np.int32), np.zeros((3, 64), np.int32)
+    _moved(a, out)
+    v = a[0, 5:21]
+    assert np.array_equal(out[0, :16], [0, *v[:-1]])
+    assert np.array_equal(out[1, :16], [0] * 8 + list(v[:8]))
+    assert np.array_equal(out[2, :16], [v[-1]] * 16)
