@@ -118,7 +118,8 @@ class Tracking(Section, frozen=True, kw_only=True):
     min_signal: Annotated[float, Meta(ge=0, description="least peak brightness; 0: no limit")] = 0.0
     invert: Annotated[bool, Meta(description="true: dark particles on a bright background")] = False
     precision: Annotated[
-        Literal["double", "single"], Meta(description='"double": trackpy\'s numbers; "single": faster, 99.9 % within 1e-4 px')
+        Literal["double", "single"],
+        Meta(description='"double": trackpy\'s numbers; "single": faster, 99.9 % within 1e-4 px'),
     ] = "double"
     tile_width: Annotated[
         int, Meta(ge=0, le=32768, description="0: chosen; 256 x 256 with 32 around is what people know")
