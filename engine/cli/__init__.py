@@ -32,6 +32,9 @@ COMMANDS = {
     "set": ("engine.cli.set", "Change settings of a run while it goes on."),
     "keys": ("engine.cli.keys", "Make the keys that let other computers steer a run."),
     "note": ("engine.cli.note", "Write a remark into a run's events."),
+    "export": ("engine.cli.export", "Write a run's tracks or frames for another program."),
+    "runs": ("engine.cli.runs", "List the runs under a folder."),
+    "copy": ("engine.cli.copy", "Copy a run to another disk, and prove the copy equal."),
     "inspect": ("engine.cli.inspect", "Say what is in a finished run, and whether it is whole."),
 }
 STOPPED_BY_FORCE = 130
