@@ -44,6 +44,8 @@ class Image:
     rows: NDArray[Any]  # engine.rows.ROW; x and y in pixels of the camera
     step: int
     meta: dict[str, int]  # times in nanoseconds of the tracking machine's clock, settings version, ...
+    corner_yx: tuple[int, int] = (0, 0)  # of the first pixel, in the camera's frame
+    saturated: NDArray[np.uint32] | None = None  # flat indices of pixels at the sensor's limit, where asked for
 
     @property
     def particles(self) -> pd.DataFrame:
@@ -95,7 +97,11 @@ class _Calls:
         if self._keys is not None:
             from bridge.keys import call_with_keys
 
-            call_with_keys(socket, self._keys)
+            try:
+                call_with_keys(socket, self._keys)
+            except BaseException:
+                socket.close(linger=0)
+                raise
         socket.connect(self.address)
         return socket
 
@@ -128,7 +134,11 @@ def _settings(result: dict[str, Any]) -> Settings:
 
 def _image(result: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Image:
     meta = result["meta"]
-    return Image(meta["frame"], arrays.get("pixels", np.zeros((0, 0))), arrays["rows"], result["step"], meta)
+    y, x = result["corner"]
+    return Image(
+        meta["frame"], arrays.get("pixels", np.zeros((0, 0))), arrays["rows"], result["step"], meta, (y, x),
+        arrays.get("saturated"),
+    )  # fmt: skip
 
 
 def _results(result: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> list[FrameResult]:
@@ -165,7 +175,11 @@ class Client(_Calls):
             raise ClosedError("this client was closed")
         if self._socket is None:
             self._context = zmq.Context()
-            self._socket = self._connect(self._context)
+            try:
+                self._socket = self._connect(self._context)
+            except BaseException:
+                self._context.term()
+                raise
         number = next(self._numbers)
         request = msgspec.structs.replace(request, id=number)
         try:
@@ -209,9 +223,14 @@ class Client(_Calls):
         """Features that the newest frame would have with other values of [tracking]; nothing is changed."""
         return self.call(wire.Preview(values=_section("tracking", values, more)))[1]["rows"]
 
-    def get_latest_image(self, most_px: int = 0) -> Image:
-        """The newest frame with its particles; reduced until no side is longer than `most_px` (0: as it is)."""
-        return _image(*self.call(wire.Latest(most_px=most_px)))
+    def get_latest_image(
+        self, most_px: int = 0, region: tuple[int, int, int, int] | None = None, *, saturated: bool = False
+    ) -> Image:
+        """The newest frame with its particles; reduced until no side is longer than `most_px` (0: as it is).
+
+        `region`: only the pixels of rows y0 to y1 and columns x0 to x1; particles are those of the whole frame.
+        """
+        return _image(*self.call(wire.Latest(most_px=most_px, region=region, saturated=saturated)))
 
     def results(self, *, from_frame: int | None = None, wait_s: float = 1.0) -> Iterator[FrameResult]:
         """Results in order, from a frame number on or from now on, until the run ends.
@@ -238,6 +257,17 @@ class Client(_Calls):
     def mark(self, text: str) -> int:
         """Write a remark into the run's events; the newest frame's number."""
         return int(self.call(wire.Mark(text=text))[0]["frame"])
+
+    def trace(self, seconds: float = 5.0) -> str:
+        """Have a trace of so many seconds written, for ui.perfetto.dev; the file on the tracking machine."""
+        return str(self.call(wire.Trace(seconds=seconds))[0]["file"])
+
+    def save_stack(self, name: str = "stack", count: int = 0) -> str:
+        """Have frames written as one BigTIFF into the run's folder: the next `count`, or (0) those in the ring.
+
+        The file on the tracking machine; it has its name when it is complete.
+        """
+        return str(self.call(wire.SaveStack(name=name, count=count))[0]["file"])
 
     def log(self, lines: int = 20) -> list[dict[str, Any]]:
         """The last lines of the run's log."""

@@ -26,8 +26,10 @@ from numpy.typing import NDArray
 
 from bridge import control_wire as wire
 from bridge.figures import Figures
-from bridge.keys import serve_with_keys
+from bridge.keys import Guard, serve_with_keys
 from bridge.looking import Look, Looker
+from bridge.stacks import StackWriter
+from bridge.trace import Tracer
 from bridge.tuning import Tuning
 from engine.clocks import monotonic_ns
 from engine.errors import PeerError, RingtrackError, SettingsError
@@ -82,6 +84,8 @@ class Desk:
         self._figures = Figures(job.rings)
         self._tuning = Tuning(job.rings)
         self._started = monotonic_ns()
+        self._tracer: tuple[Tracer, Path] | None = None
+        self._stack: StackWriter | None = None
 
     def handle(self, request: wire.AnyRequest) -> Found:
         """The result and its arrays. Raises Later, SettingsError (what was asked for is wrong), RingtrackError."""
@@ -133,13 +137,15 @@ class Desk:
         return {"frame": look.meta["frame"], "place": look.place, "rows": len(rows), **meta}, {"rows": rows}
 
     def _latest(self, request: wire.Latest) -> Found:
-        look = self._looker.latest(request.most_px, request.image)
+        look = self._looker.latest(request.most_px, request.image, request.region, request.saturated)
         if look is None:
             raise PeerError(self._why_nothing())
-        arrays = {"rows": look.rows}
+        arrays: dict[str, NDArray[Any]] = {"rows": look.rows}
         if look.pixels is not None:
             arrays["pixels"] = look.pixels
-        return {"place": look.place, "step": look.step, "meta": look.meta}, arrays
+        if look.saturated is not None:
+            arrays["saturated"] = look.saturated
+        return {"place": look.place, "step": look.step, "corner": look.corner_yx, "meta": look.meta}, arrays
 
     def _why_nothing(self) -> str:
         behind = self._job.frames.newest - self._looker.newest
@@ -201,6 +207,38 @@ class Desk:
         self._note("mark", request.text, frame=number)
         return {"frame": number}, {}
 
+    def _trace(self, request: wire.Trace) -> Found:
+        if self._tracer is not None:
+            raise PeerError("a trace is being written already")
+        path = _free_name(self._job.run_folder, "trace", ".json")
+        self._tracer = Tracer(self._job.rings, request.seconds), path
+        return {"file": str(path)}, {}
+
+    def _savestack(self, request: wire.SaveStack) -> Found:
+        self.go_on()
+        if self._stack is not None:
+            raise PeerError(f"{self._stack.path.name} is being written; one after the other")
+        path = _free_name(self._job.run_folder, request.name, ".tif")
+        self._stack = StackWriter(self._job.rings, path, request.count)
+        self._stack.start()
+        return {"file": str(path)}, {}
+
+    def go_on(self, ending: bool = False) -> None:
+        """What takes longer than an answer: traces and stacks. `ending`: close them now."""
+        if self._tracer is not None:
+            tracer, path = self._tracer
+            if tracer.step() or ending:
+                self._tracer = None
+                path.write_bytes(tracer.encode())
+                self._job.log("info", f"{path.name} has {tracer.frames} frames: open it at ui.perfetto.dev")
+        if self._stack is not None and (ending or self._stack.done):
+            stack, self._stack = self._stack, None
+            stack.stop()
+            if stack.error:
+                self._job.log("error", f"{stack.path.name}: {stack.error}")
+            else:
+                self._job.log("info", f"{stack.path.name} has {len(stack.written)} frames")
+
     def _loglines(self, request: wire.LogLines) -> Found:
         return {"lines": log_tail(self._job.run_folder / "log.jsonl", request.lines)}, {}
 
@@ -218,6 +256,15 @@ class Desk:
 def _times(look: Look) -> dict[str, int]:
     names = ("frame", "sequence", "settings", "t_camera_ns", "t_received_ns", "t_tracked_ns", "t_published_ns", "state")
     return {name: look.meta[name] for name in names}
+
+
+def _free_name(folder: Path, stem: str, suffix: str) -> Path:
+    """A file in the run's folder that is not there yet."""
+    number, path = 1, folder / f"{stem}{suffix}"
+    while path.exists() or path.with_suffix(".part").exists():
+        number += 1
+        path = folder / f"{stem}_{number}{suffix}"
+    return path
 
 
 def log_tail(path: Path, lines: int) -> list[dict[str, Any]]:
@@ -251,12 +298,14 @@ class Server:
 
     def __enter__(self) -> Server:
         self._context = zmq.Context()
+        self._guard = Guard(self._context)
         self._bind()
         return self
 
     def __exit__(self, *_: object) -> None:
         for socket in self._bound.values():
             socket.close(linger=200)
+        self._guard.close()
         self._context.term()
 
     def step(self) -> None:
@@ -290,7 +339,7 @@ class Server:
             socket.setsockopt(zmq.LINGER, 200)
             try:
                 if name != "local" and not is_loopback(parse_address(address)[0]):
-                    serve_with_keys(socket)
+                    serve_with_keys(socket, self._guard)
                 socket.bind(address)
             except (zmq.ZMQError, RingtrackError) as error:
                 socket.close(linger=0)
@@ -375,4 +424,6 @@ def main(job: Job) -> None:
         job.status.ready()
         while not job.stopping:
             server.step()
+            desk.go_on()
             job.status.beat()
+        desk.go_on(ending=True)

@@ -57,10 +57,16 @@ class Preview(Request, frozen=True, kw_only=True, tag="preview"):
 
 
 class Latest(Request, frozen=True, kw_only=True, tag="latest"):
-    """The newest frame with its particles. `image`: its pixels too, reduced until neither side is beyond `most_px`."""
+    """The newest frame with its particles. `image`: its pixels too, reduced until neither side is beyond `most_px`.
+
+    `region`: only those pixels, rows y0 to y1 and columns x0 to x1. `saturated`: which of the pixels that are sent
+    hold one at the sensor's limit.
+    """
 
     image: bool = True
     most_px: Annotated[int, Meta(ge=0, le=65536)] = 0  # 0: as they are
+    region: tuple[int, int, int, int] | None = None
+    saturated: bool = False
 
 
 class Results(Request, frozen=True, kw_only=True, tag="results"):
@@ -90,6 +96,19 @@ class Mark(Request, frozen=True, kw_only=True, tag="mark"):
     text: Annotated[str, Meta(min_length=1, max_length=4000)]
 
 
+class Trace(Request, frozen=True, kw_only=True, tag="trace"):
+    """Write a trace of so many seconds, from the next frame on, into the run's folder. Answered at once."""
+
+    seconds: Annotated[float, Meta(gt=0, le=60)] = 5.0
+
+
+class SaveStack(Request, frozen=True, kw_only=True, tag="save_stack"):
+    """Write frames into one BigTIFF in the run's folder. `count`: the next so many; 0: those in the ring now."""
+
+    name: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,60}$")]
+    count: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+
+
 class LogLines(Request, frozen=True, kw_only=True, tag="log"):
     """The last lines of the run's log."""
 
@@ -111,6 +130,8 @@ AnyRequest = (
     | Metrics
     | Accounting
     | Mark
+    | Trace
+    | SaveStack
     | LogLines
     | Stop
 )

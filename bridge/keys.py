@@ -16,8 +16,6 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from engine.errors import MachineError
 
-_authenticators: list[Any] = []
-
 
 def keys_folder() -> Path:
     """Where keys lie: RINGTRACK_KEYS, or ringtrack/keys in the user's configuration folder."""
@@ -39,7 +37,34 @@ def make_keys(folder: Path | None = None) -> Path:
     return folder
 
 
-def serve_with_keys(socket: zmq.Socket[bytes]) -> None:
+class Guard:
+    """Says for the sockets of one context who may talk to them. A context manager: its thread ends with it."""
+
+    def __init__(self, context: zmq.Context[Any]) -> None:
+        self._context = context
+        self._authenticator: ThreadAuthenticator | None = None
+
+    def knows(self, client: bytes) -> None:
+        """Let in who has this public key, and nobody else."""
+        if self._authenticator is None:
+            self._authenticator = ThreadAuthenticator(self._context)
+            self._authenticator.start()
+            self._authenticator.configure_curve_callback(domain="*", credentials_provider=_Known(client))
+
+    def close(self) -> None:
+        """End the thread; before the context."""
+        authenticator, self._authenticator = self._authenticator, None
+        if authenticator is not None:
+            authenticator.stop()
+
+    def __enter__(self) -> Guard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def serve_with_keys(socket: zmq.Socket[bytes], guard: Guard) -> None:
     """Let a server socket talk to holders of the client key alone. Raises MachineError if there are no keys."""
     folder = keys_folder()
     try:
@@ -50,11 +75,7 @@ def serve_with_keys(socket: zmq.Socket[bytes]) -> None:
             f"control.listen: other computers can reach it, so it needs keys, and {folder} has none. "
             "Make them with: ringtrack keys"
         ) from None
-    if not _authenticators:
-        authenticator = ThreadAuthenticator(socket.context)
-        authenticator.start()
-        authenticator.configure_curve_callback(domain="*", credentials_provider=_Known(client))
-        _authenticators.append(authenticator)
+    guard.knows(client)
     socket.curve_publickey, socket.curve_secretkey = public, secret or b""
     socket.curve_server = True
 

@@ -25,13 +25,19 @@ _PLAIN = (
 
 @dataclass(frozen=True)
 class Look:
-    """One frame as it was tracked. `pixels` are every `step`-th of both directions, averaged; None: not asked for."""
+    """One frame as it was tracked. `pixels` are every `step`-th of both directions, averaged; None: not asked for.
+
+    `corner_yx`: where the first of them lies in the camera's frame. `saturated`: which of them (flat indices) hold a
+    camera pixel at the sensor's limit.
+    """
 
     place: int
     meta: dict[str, int]
     rows: NDArray[Any]
     pixels: NDArray[Any] | None
     step: int
+    corner_yx: tuple[int, int] = (0, 0)
+    saturated: NDArray[np.uint32] | None = None
 
 
 def step_for(shape_hw: tuple[int, int], most_px: int) -> int:
@@ -53,18 +59,46 @@ def reduced(pixels: NDArray[Any], step: int) -> NDArray[Any]:
     return mean
 
 
+def over_limit(pixels: NDArray[Any], limit: int, step: int) -> NDArray[np.uint32]:
+    """Flat indices of the reduced picture's pixels that hold one of at least `limit`."""
+    height, width = pixels.shape[0] // step, pixels.shape[1] // step
+    there = np.zeros((height, width), bool)
+    for y in range(step):
+        for x in range(step):
+            there |= pixels[y : height * step : step, x : width * step : step] >= limit
+    return np.flatnonzero(there).astype(np.uint32)
+
+
+def clipped(region: tuple[int, int, int, int] | None, shape_hw: tuple[int, int]) -> tuple[slice, slice]:
+    """The part of a frame that a region y0, y1, x0, x1 names, at least one pixel; None: all of it."""
+    if region is None:
+        return slice(0, shape_hw[0]), slice(0, shape_hw[1])
+    parts = []
+    for first, last, size in ((*region[:2], shape_hw[0]), (*region[2:], shape_hw[1])):
+        first = min(max(0, first), size - 1)
+        parts.append(slice(first, min(max(first + 1, last), size)))
+    return parts[0], parts[1]
+
+
 class Looker:
     """Takes copies out of the rings of a run."""
 
     def __init__(self, rings: Rings) -> None:
         self._frames, self._results = rings.frames, rings.results
+        self._limit = rings.plan.experiment.camera.saturation
 
     @property
     def newest(self) -> int:
         """The newest published place, -1 before the first."""
         return self._results.newest
 
-    def latest(self, most_px: int = 0, image: bool = True) -> Look | None:
+    def latest(
+        self,
+        most_px: int = 0,
+        image: bool = True,
+        region: tuple[int, int, int, int] | None = None,
+        saturated: bool = False,
+    ) -> Look | None:
         """The newest frame that is linked; None before the first one."""
         for _ in range(5):
             place = self._results.newest
@@ -73,12 +107,16 @@ class Looker:
                 if meta["kind"] == Kind.CLOSING:
                     place -= 1
                     meta, rows = self._result(place)
-                pixels, step = None, 1
+                pixels, step, corner, over = None, 1, (0, 0), None
                 if image:
                     with self._frames.view(place) as entry:
-                        step = step_for(entry.data.shape, most_px)
-                        pixels = reduced(entry.data, step)
-                return Look(place, plain(meta), rows, pixels, step)
+                        y, x = clipped(region, entry.data.shape)
+                        part, corner = entry.data[y, x], (y.start, x.start)
+                        step = min(step_for(part.shape, most_px), *part.shape)
+                        pixels = reduced(part, step)
+                        if saturated and meta["saturated"]:
+                            over = over_limit(part, self._limit, step)
+                return Look(place, plain(meta), rows, pixels, step, corner, over)
             except (OverrunError, IndexError):
                 if place < 0:
                     return None
@@ -109,9 +147,14 @@ class Looker:
         """Records of the newest `count` places, for statistics: one that is just overwritten may be among them."""
         newest = self._results.newest
         first = max(self.first_kept(), newest + 1 - count)
-        records = [self._results.record(place) for place in range(first, newest + 1)]
-        found = np.concatenate(records) if records else self._results.record(0)[:0].copy()
-        frames: NDArray[Any] = found[found["kind"] == Kind.FRAME]
+        # As bytes: numpy copies records field by field, which takes twenty times as long.
+        dtype = self._results.layout.record
+        raw = np.empty((newest + 1 - first, dtype.itemsize), np.uint8)
+        for i, place in enumerate(range(first, newest + 1)):
+            raw[i] = self._results.record(place).view(np.uint8)
+        found = raw.reshape(-1).view(dtype)
+        is_frame = found["kind"] == Kind.FRAME
+        frames: NDArray[Any] = found if is_frame.all() else found[is_frame]
         return frames
 
     def _result(self, place: int) -> tuple[np.void, NDArray[Any]]:

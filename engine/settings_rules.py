@@ -287,10 +287,7 @@ def _calibration_files(e: Experiment) -> Iterator[Fault]:
             )
 
 
-_NOT_IN_THIS_VERSION = (
-    "slm.enabled",
-    "monitor.enabled",
-)
+_NOT_IN_THIS_VERSION = ("slm.enabled",)
 
 
 def _done_by_this_version(e: Experiment) -> Iterator[Fault]:

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Install the Debian tools that some tests read our files with (Octave, R), and a browser for those that look at our page. Those tests skip where they are missing, so
+# Install the Debian tools that some tests read our files with (Octave, R), a browser for those that look at our page and
+# a display in memory for those that look at the monitor. Those tests skip where they are missing, so
 # this does nothing, quietly, unless we are root on a system with apt-get; RINGTRACK_NO_APT=1 switches it off.
 set -u
-wanted=(octave-cli:octave h5dump:hdf5-tools Rscript:r-base-core chromium:chromium djxl:libjxl-tools)  # command:package
+wanted=(octave-cli:octave h5dump:hdf5-tools Rscript:r-base-core chromium:chromium djxl:libjxl-tools Xvfb:xvfb)  # command:package
 
 [ "${RINGTRACK_NO_APT:-0}" = 0 ] || exit 0
 [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || exit 0

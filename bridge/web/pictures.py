@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,10 +40,31 @@ class Stretch:
         self.high += _EASE * (max(high, low + 1) - self.high)
 
     def apply(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
+        # By a table: a quarter of the time of the arithmetic for each pixel.
+        values = np.arange(1 << (8 * pixels.dtype.itemsize), dtype=np.float32)
         scale = np.float32(255.0 / max(1.0, self.high - self.low))
-        stretched = (pixels.astype(np.float32) - np.float32(self.low)) * scale
-        grey: NDArray[np.uint8] = np.clip(stretched, 0, 255).astype(np.uint8)
+        table = np.clip((values - np.float32(self.low)) * scale, 0, 255).astype(np.uint8)
+        grey: NDArray[np.uint8] = table[pixels]
         return grey
+
+
+@dataclass
+class Encoded:
+    """A frame as it is sent to everybody who wants it in this size: encoded once for each quality."""
+
+    place: int
+    made_at: float
+    head: bytes
+    grey: NDArray[np.uint8]
+    particles: bytes
+    by_quality: dict[int, bytes] = field(default_factory=dict)
+
+    def picture(self, quality: int) -> tuple[bytes, bool]:
+        """The message, and whether it had to be encoded now."""
+        made = quality not in self.by_quality
+        if made:
+            self.by_quality[quality] = self.head + jpeg(self.grey, quality)
+        return self.by_quality[quality], made
 
 
 def jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:

@@ -13,6 +13,7 @@ import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 import tornado.httpserver
@@ -26,7 +27,7 @@ from bridge.control import local_address, log_tail
 from bridge.figures import Figures
 from bridge.looking import Looker, step_for
 from bridge.web.access import Access, Right, same_origin
-from bridge.web.pictures import PARTICLES, PICTURE, Stretch, head, jpeg, particles
+from bridge.web.pictures import PARTICLES, PICTURE, Encoded, Stretch, head, particles
 from bridge.web.prometheus import as_text
 from engine.clocks import monotonic_ns
 from engine.errors import RingtrackError
@@ -44,6 +45,8 @@ PATIENCE_S = 3.0
 """A client that has not said that it drew its picture for so long is given another; twice as long: it is let go."""
 STATISTICS_EVERY_S = 1.0
 POLL_S = 0.004
+SHARED = 0.6
+"""A picture made so long ago, in parts of the time between two pictures, still goes to who comes late."""
 
 
 class Viewer(msgspec.Struct):
@@ -80,10 +83,11 @@ class Studio:
         self.viewers: set[Socket] = set()
         self.shape_hw = job.experiment.camera.shape_hw
         self._stretch = Stretch()
+        self._encoded: dict[int, Encoded] = {}  # by how much it is reduced
 
     async def serve(self) -> None:
         """Until the run stops. Without viewers it looks ten times a second whether there are any."""
-        seen, statistics_due = -1, 0.0
+        statistics_due = 0.0
         while not self._job.stopping:
             self._job.status.beat()
             if not self.viewers:
@@ -95,38 +99,42 @@ class Studio:
                 self._tell_statistics()
             due = [viewer for viewer in self.viewers if viewer.is_due(now, self.looker.newest)]
             if due:
-                seen = self._show(due, now)
-            elif self.looker.newest == seen:
-                await asyncio.sleep(POLL_S)
-                continue
-            await asyncio.sleep(POLL_S / 2)
+                self._show(due, now)
+            # Until somebody can be due; then as often as a new frame, or a word that the last is drawn, is looked for.
+            soonest = min((viewer.due_at for viewer in self.viewers if not viewer.wants.paused), default=now + 1)
+            await asyncio.sleep(min(LONGEST_S, max(POLL_S, soonest - time.monotonic())))
 
-    def _show(self, due: list[Socket], now: float) -> int:
-        """The newest frame to everybody who is ready for one; its place."""
-        by_size: dict[int, list[Socket]] = {}
+    def _show(self, due: list[Socket], now: float) -> None:
+        """The newest frame to everybody who is ready for one."""
         for viewer in due:
-            by_size.setdefault(step_for(self.shape_hw, viewer.wants.most_px), []).append(viewer)
-        place = -1
-        for step, group in by_size.items():
-            look = self.looker.latest(-(-max(self.shape_hw) // step))
-            if look is None or look.pixels is None:
-                continue
-            place = look.place
             began = time.perf_counter_ns()
-            self._stretch.follow(look.pixels)
-            grey = self._stretch.apply(look.pixels)
-            encoded: dict[int, bytes] = {}
-            drawn = head(PARTICLES, look, self.shape_hw, monotonic_ns()) + particles(look.rows)
-            for viewer in group:
-                quality = viewer.wants.quality
-                if quality not in encoded:
-                    encoded[quality] = head(PICTURE, look, self.shape_hw, monotonic_ns()) + jpeg(grey, quality)
-                    self._job.status.count("encoded")
-                viewer.send(place, now, encoded[quality], drawn)
-                self._job.status.count("pictures")
-                self._job.status.count("bytes", len(encoded[quality]) + len(drawn))
+            step = step_for(self.shape_hw, viewer.wants.most_px)
+            encoded = self._encoded.get(step)
+            # Who is late for this turn gets what the others got, instead of one more frame encoded for it alone.
+            if encoded is None or encoded.place == viewer.shown or now - encoded.made_at > SHARED / viewer.wants.fps:
+                encoded = self._make(step, now)
+                if encoded is None:
+                    continue
+            picture, made = encoded.picture(viewer.wants.quality)
+            viewer.send(encoded.place, now, picture, encoded.particles)
+            self._job.status.count("encoded", int(made))
+            self._job.status.count("pictures")
+            self._job.status.count("bytes", len(picture) + len(encoded.particles))
             self._job.status.count("encode_ns", time.perf_counter_ns() - began)
-        return place
+
+    def _make(self, step: int, now: float) -> Encoded | None:
+        """The newest frame in a size; None: there is none yet, or its pixels are gone."""
+        look = self.looker.latest(-(-max(self.shape_hw) // step))
+        if look is None or look.pixels is None:
+            return None
+        self._stretch.follow(look.pixels)
+        drawn = head(PARTICLES, look, self.shape_hw, monotonic_ns()) + particles(look.rows)
+        first = head(PICTURE, look, self.shape_hw, monotonic_ns())
+        encoded = Encoded(look.place, now, first, self._stretch.apply(look.pixels), drawn)
+        self._encoded[step] = encoded
+        if len(self._encoded) > MOST_VIEWERS:
+            self._encoded.pop(next(iter(self._encoded)))
+        return encoded
 
     def _tell_statistics(self) -> None:
         text = json.dumps({"metrics": self.figures.metrics(), "viewers": len(self.viewers)}, default=str)
@@ -141,8 +149,8 @@ class Socket(tornado.websocket.WebSocketHandler):
         self._studio, self._access, self._job, self._client = studio, access, job, client
         self.wants = Viewer()
         self._under_way = False
-        self._sent_at = self._due_at = 0.0
-        self._shown = -1
+        self._sent_at = self.due_at = 0.0
+        self.shown = -1
         self._right = Right.NOTHING
 
     def check_origin(self, origin: str) -> bool:
@@ -224,7 +232,7 @@ class Socket(tornado.websocket.WebSocketHandler):
 
     def is_due(self, now: float, newest: int) -> bool:
         """Whether this client can take another picture now."""
-        if self.wants.paused or newest == self._shown or now < self._due_at:
+        if self.wants.paused or newest == self.shown or now < self.due_at:
             return False
         if self._under_way and now - self._sent_at > 2 * PATIENCE_S:
             self.close(1001, "nothing was drawn")
@@ -233,10 +241,10 @@ class Socket(tornado.websocket.WebSocketHandler):
 
     def send(self, place: int, now: float, picture: bytes, drawn: bytes) -> None:
         """One picture and its particles; no other until the page says that it is drawn."""
-        self._under_way, self._sent_at, self._shown = True, now, place
+        self._under_way, self._sent_at, self.shown = True, now, place
         # From when it was due, so that the rate is the one asked for; after a pause from now.
         period = 1.0 / self.wants.fps
-        self._due_at = max(self._due_at + period, now + period / 4)
+        self.due_at = max(self.due_at + period, now + period / 4)
         try:
             if self.wants.overlay:
                 self.write_message(drawn, binary=True)
@@ -310,7 +318,7 @@ class Plain(tornado.web.RequestHandler):
 async def _serve(job: Job) -> None:
     listen = job.experiment.web.listen
     host, port = parse_address(listen, scheme="")
-    access = Access.new(not is_loopback(host))
+    access = _access(job, open_to_others=not is_loopback(host))
     studio = Studio(job)
     async with AsyncClient(local_address(job.run_id)) as client:
         common = {"studio": studio, "access": access, "job": job}
@@ -348,6 +356,16 @@ async def _serve(job: Job) -> None:
             viewer.tell(json.dumps({"ended": True}))
             viewer.close(1001, "the run has ended")
         await asyncio.sleep(0.05)
+
+
+def _access(job: Job, open_to_others: bool) -> Access:
+    """The run's tokens: those of the process before, if there was one, so that open pages find their way back."""
+    try:
+        found = json.loads((job.run_folder / "web.json").read_text())
+        watch, operate = (urlsplit(found[name]).query.removeprefix("token=") for name in ("watch", "operate"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Access.new(open_to_others)
+    return Access(watch, operate) if open_to_others and watch and operate else Access.new(open_to_others)
 
 
 def _announce(job: Job, host: str, port: int, access: Access) -> None:

@@ -29,12 +29,11 @@ COMMANDS = {
     "stop": ("engine.cli.stop", "End a run in order."),
     "preview": ("engine.cli.preview", "Draw what the settings find in a frame, and propose better ones."),
     "calibrate": ("engine.cli.calibrate", "Make dark, flat, background and bad-pixel files from frames."),
+    "monitor": ("engine.cli.monitor", "Look at a run in a window, and steer it."),
     "set": ("engine.cli.set", "Change settings of a run while it goes on."),
     "keys": ("engine.cli.keys", "Make the keys that let other computers steer a run."),
     "note": ("engine.cli.note", "Write a remark into a run's events."),
-    "export": ("engine.cli.export", "Write a run's tracks or frames for another program."),
-    "runs": ("engine.cli.runs", "List the runs under a folder."),
-    "copy": ("engine.cli.copy", "Copy a run to another disk, and prove the copy equal."),
+    "report": ("engine.cli.report", "Write one HTML file about a finished run."),
     "inspect": ("engine.cli.inspect", "Say what is in a finished run, and whether it is whole."),
 }
 STOPPED_BY_FORCE = 130

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Send so many a second (with --source).")
 @click.option("--finished", is_flag=True, help="The folder is finished: track what is there, and end (with --source).")
 @click.option("--duration", type=click.FloatRange(min=0), default=0.0, help="End after so many seconds.")
+@click.option("--trace", metavar="5s", help="Write a trace of so long, from the first frame on, for ui.perfetto.dev.")
 @click.option("--detach", is_flag=True, help="Return when it is ready; it goes on when this terminal is closed.")
 @output.settings_options
 @output.json_option
@@ -36,6 +37,7 @@ def command(
     fps: float | None,
     finished: bool,
     duration: float,
+    trace: str | None,
     detach: bool,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -50,6 +52,7 @@ def command(
 
     if source is None and (fps is not None or finished):
         raise click.UsageError("--fps and --finished go with --source; a sender of its own has its own.")
+    trace_s = _seconds(trace)
     experiment = Experiment.load(path, overrides)
     for doubt in doubts(experiment):
         output.talk(f"warning: {doubt}")
@@ -59,12 +62,19 @@ def command(
     if source is not None:
         _refuse(source, not finished, experiment)
     if detach:
-        return _detached(experiment, source, options, duration, as_json)
+        return _detached(experiment, source, options, duration, trace_s, as_json)
     import msgspec
 
     from engine.supervisor import run
 
-    summary = run(experiment, source=source, source_options=options, duration_s=duration, say=output.talk)
+    summary = run(
+        experiment,
+        source=source,
+        source_options=options,
+        duration_s=duration,
+        say=output.talk,
+        on_ready=lambda plan: _trace(plan.run_id, trace_s),
+    )
     compared = _compared(source, summary)
     if as_json:
         more = {} if compared is None else {"comparison": msgspec.to_builtins(compared)}
@@ -94,6 +104,34 @@ def _compared(source: str | None, summary: RunSummary) -> Comparison | None:
         return None
 
 
+def _seconds(trace: str | None) -> float:
+    """Of "5s", "5", "0.5 s"; 0: no trace."""
+    if trace is None:
+        return 0.0
+    try:
+        seconds = float(trace.strip().removesuffix("s"))
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 60:
+        raise click.UsageError(f"--trace {trace}: write it as --trace 5s, at most 60s")
+    return seconds
+
+
+def _trace(run_id: str, seconds: float) -> None:
+    """Have the control server write a trace; without one there is none, and the run goes on."""
+    if not seconds:
+        return
+    from bridge.client import Client
+    from bridge.control import local_address
+    from engine.errors import PeerError
+
+    try:
+        with Client(local_address(run_id), timeout_s=2.0) as client:
+            output.talk(f"a trace of {seconds:g} s is written: {client.trace(seconds)}")
+    except PeerError as error:
+        output.talk(f"warning: no trace: {error}")
+
+
 def _refuse(text: str, watch: bool, experiment: Experiment) -> None:
     """A source that cannot be, or whose frames would all be refused, is told of now, before anything is started."""
     from engine.errors import SettingsError
@@ -114,11 +152,14 @@ def _refuse(text: str, watch: bool, experiment: Experiment) -> None:
         )
 
 
-def _detached(experiment: Any, source: str | None, options: dict[str, Any], duration: float, as_json: bool) -> int:
+def _detached(
+    experiment: Any, source: str | None, options: dict[str, Any], duration: float, trace_s: float, as_json: bool
+) -> int:
     from engine.supervisor.background import start
 
     started = start(experiment, source=source, source_options=options, duration_s=duration, detached=True)
     plan = started.plan
+    _trace(plan.run_id, trace_s)
     started.leave()
     if as_json:
         output.result_json({"run_folder": plan.run_folder, "run_id": plan.run_id, "pid": plan.pid})

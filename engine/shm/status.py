@@ -56,6 +56,7 @@ class StatusBlock:
         self._words: Words = segment.words(offset, _WORDS)
         self._text: npt.NDArray[np.uint8] = segment.array(offset + 8 * _TEXT, (8 * (_WORDS - _TEXT),), np.uint8)
         self._names: dict[str, int] = {}
+        self._text_read, self._names_read = b"", list[str]()
         self.told: Bell = bell_at(self._words, _BELL)  # rung at each command and promotion, for who waits for one
 
     # ---- the process itself
@@ -145,8 +146,10 @@ class StatusBlock:
 
     def counters(self) -> dict[str, int]:
         """All counters by name."""
-        names = json.loads(self._names_text() or b"[]")
-        return {name: load(self._words, _COUNTERS + i) for i, name in enumerate(names)}
+        text = self._names_text()
+        if text != self._text_read:  # who looks often reads the names once
+            self._names_read, self._text_read = json.loads(text or b"[]"), text
+        return {name: load(self._words, _COUNTERS + i) for i, name in enumerate(self._names_read)}
 
     def _names_text(self) -> bytes:
         return self._text[: load(self._words, _NAMES_BYTES)].tobytes()

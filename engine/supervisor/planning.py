@@ -105,6 +105,11 @@ def _processes(experiment: Experiment, source: str | None, options: dict[str, An
         {"name": "control", "target": "bridge.control:main", "kind": "control", "nice": 5, "stall_s": 60.0,
          "vital": False}
     )  # fmt: skip
+    if experiment.monitor.enabled:
+        wanted.append(
+            {"name": "monitor", "target": "bridge.monitor.process:main", "kind": "monitor", "nice": 5, "stall_s": 60.0,
+             "vital": False}
+        )  # fmt: skip
     if experiment.web.enabled:
         wanted.append(
             {"name": "web", "target": "bridge.web.server:main", "kind": "web", "nice": 5, "stall_s": 30.0,

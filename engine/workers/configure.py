@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
+
 import msgspec
 
 from engine.errors import SettingsError
-from engine.experiment import Experiment
+from engine.experiment import Camera, Experiment
+from engine.experiment import Correction as Settings
 from engine.settings_rules import existing_cores, parse_cores
 from engine.workers.centroids import CentroidDetector
 from engine.workers.corrected import CorrectedDetector
@@ -36,10 +40,31 @@ def detector_for(experiment: Experiment) -> CentroidDetector | CorrectedDetector
     check_overlap(tracking.tile_overlap, parameters)
     chosen = choose_tile(parameters.shape_hw, workers_for(experiment))
     tile_hw = (tracking.tile_height or chosen[0], tracking.tile_width or chosen[1])
-    correction = Correction.from_settings(experiment.correction, experiment.camera)
+    correction = correction_for(experiment)
     if correction is not None:
         return CorrectedDetector(parameters, correction, tile_hw)
     return CentroidDetector(parameters, tile_hw)
+
+
+def correction_for(experiment: Experiment) -> Correction | None:
+    """The correction of frames; its files are read again only when they are others. Raises SettingsError."""
+    settings = experiment.correction
+    stamps = tuple(_stamp(getattr(settings, name)) for name in settings.FILES)
+    return _correction(settings, experiment.camera, stamps)
+
+
+@lru_cache(maxsize=2)
+def _correction(settings: Settings, camera: Camera, _: tuple[tuple[int, int] | None, ...]) -> Correction | None:
+    return Correction.from_settings(settings, camera)
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    """By which a file is told from another one of the same name."""
+    try:
+        found = Path(path).stat() if path else None
+    except OSError:
+        return None
+    return None if found is None else (found.st_mtime_ns, found.st_size)
 
 
 def link_state_for(experiment: Experiment, started_with: Experiment | None = None) -> LinkState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from engine.cli import status_of
 from engine.errors import SettingsError
 from engine.experiment import Experiment
 from engine.rows import RESULT_META, ROW
-from engine.workers.configure import detector_for
+from engine.workers.configure import correction_for, detector_for
 from engine.workers.correction import Correction
 
 HEIGHT, WIDTH = 253, 317
@@ -194,3 +195,19 @@ def test_every_pixel_is_rounded_alike_in_vectors_and_at_the_end_of_a_row(bench: 
     value = (frame.astype(np.float32) - correction.base) * correction.gain + np.float32(100.5)
     expected = np.floor(value.clip(0, 65535)).astype(np.uint16)
     np.testing.assert_array_equal(correction.corrected(frame), expected)
+
+
+def test_files_are_read_again_only_when_they_are_others(tmp_path: Path) -> None:
+    dark = tmp_path / "dark.npy"
+    np.save(dark, np.full((40, 50), 3.0, np.float32))
+    experiment = Experiment.load(
+        None, ["camera.width=50", "camera.height=40", "tracking.diameter=5", "tracking.separation=6",
+               f"correction.dark={dark}"],
+    )  # fmt: skip
+    first = correction_for(experiment)
+    assert correction_for(experiment) is first
+    np.save(dark, np.full((40, 50), 7.0, np.float32))
+    os.utime(dark, ns=(1, 1))
+    again = correction_for(experiment)
+    assert again is not None
+    assert again.base[0, 0] == 7.0

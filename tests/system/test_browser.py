@@ -122,7 +122,7 @@ OVERLAY_PIXELS = """(() => { const c = document.getElementById("over");
 async def _look(page: Page, run: Any, address: str) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     await page.until("window.ringtrack && ringtrack.state === 'live' && ringtrack.particles.count > 0")
-    await asyncio.sleep(2.5)
+    await asyncio.sleep(1.0)
     facts["shown"] = await page.value("ringtrack.shown / 2")
     facts["age_ms"] = float(await page.value("document.getElementById('f-age').textContent"))
     facts["bright"] = await page.until(BRIGHT_AT_PARTICLES)
@@ -147,7 +147,7 @@ async def _look(page: Page, run: Any, address: str) -> dict[str, Any]:
     await page.until("ringtrack.state === 'lost'")
     await page.until("ringtrack.state === 'live'")
     await page.call("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(0.4)
     facts["phone"] = await page.value("document.documentElement.scrollWidth")
     await page.screenshot("web-phone.png")
     return facts

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import tifffile
 import zmq
 
 from bridge import AsyncClient, Client
@@ -26,6 +27,7 @@ class Story:
     """What happened in the one run that all tests here look at."""
 
     ended: Ended
+    lab: Laboratory
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -52,16 +54,18 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
             deaf.send(msgspec.msgpack.encode({"ask": "latest", "v": 1, "id": number}))
         for garbage in (b"", b"\xff\x00", b"x" * 5000, msgspec.msgpack.encode({"ask": "latest", "v": 9})):
             deaf.send(garbage)
-        with Client(address) as client:
-            _converse(client, run, lab, facts)
-        wait_until(lambda: run.received - run.published < 50, "the linker to catch up")
-        facts["async"] = asyncio.run(_with_await(address))
-        deaf.close()
-        silent.term()
+        try:
+            with Client(address) as client:
+                _converse(client, run, lab, facts)
+            wait_until(lambda: run.received - run.published < 50, "the linker to catch up")
+            facts["async"] = asyncio.run(_with_await(address))
+        finally:
+            deaf.close()
+            silent.term()
         with Client(address) as last:
             last.stop()
         ended = run.wait()
-    return Story(ended, facts)
+    return Story(ended, lab, facts)
 
 
 def _converse(client: Client, run: Any, lab: Laboratory, facts: dict[str, Any]) -> None:
@@ -95,6 +99,15 @@ def _converse(client: Client, run: Any, lab: Laboratory, facts: dict[str, Any]) 
     facts["metrics"] = client.metrics()
     facts["accounting"] = client.accounting()
     facts["log"] = client.log(5)
+    facts["trace"] = client.trace(0.3)
+    facts["next"] = client.save_stack("next", 5)
+    with pytest.raises(PeerError) as busy:
+        client.trace(1)
+    facts["busy"] = str(busy.value)
+    wait_until(lambda: Path(facts["next"]).exists(), "the next frames")
+    facts["ring"] = client.save_stack("ring")
+    for name in ("trace", "ring"):
+        wait_until(lambda: Path(facts[name]).exists(), name)  # noqa: B023
     told = lab.command("set", "tracking.separation", "13", "--json")
     facts["told"] = json.loads(told.stdout)
     facts["back"] = lab.command("set", "--undo")
@@ -192,6 +205,42 @@ def test_figures_add_up(story: Story) -> None:
     assert not any(name.startswith("note") for name in metrics["processes"]["receiver"]["counters"])
     for step in story.facts["accounting"]["steps"]:
         assert step["arrived"] == step["out"] + step["lost"] + step["in_flight"]
+
+
+def test_a_trace_has_the_steps_of_every_frame_and_a_row_for_every_process(story: Story) -> None:
+    trace = json.loads(Path(story.facts["trace"]).read_text())
+    steps = [event for event in trace["traceEvents"] if event["ph"] == "X"]
+    frames = {event["args"]["frame"] for event in steps}
+    assert len(frames) > 5
+    for frame in sorted(frames)[1:-1]:
+        of_frame = [event["cat"] for event in steps if event["args"]["frame"] == frame]
+        assert set(of_frame) >= {"network", "trackers", "linker", "publish"}
+    named = {event["args"]["name"] for event in trace["traceEvents"] if event["name"] == "process_name"}
+    for process in ("receiver", "tracker-0", "linker-0", "hdf5", "control"):
+        assert any(name.startswith(process) for name in named)
+    assert any(event["ph"] == "C" and event["name"] == "busy" for event in trace["traceEvents"])
+    assert "already" in story.facts["busy"]
+
+
+def test_stacks_hold_whole_frames_with_their_numbers(story: Story) -> None:
+    with tifffile.TiffFile(story.facts["next"]) as stack:
+        assert stack.is_bigtiff
+        numbers = [json.loads(page.description)["frame"] for page in stack.pages]
+        assert len(numbers) == 5
+        assert numbers == list(range(numbers[0], numbers[0] + 5))
+        assert stack.pages[0].asarray().shape == (256, 256)
+    with tifffile.TiffFile(story.facts["ring"]) as stack:
+        assert len(stack.pages) > 50
+
+
+def test_the_report_of_the_run_is_one_file_with_everything_in_it(story: Story) -> None:
+    told = story.lab.command("report", story.ended.folder)
+    assert told.status == 0, told.stderr
+    page = Path(told.stdout.strip()).read_text()
+    assert page.count("data:image/png;base64,") == 4
+    assert "http" not in page.partition("<h2>Settings</h2>")[0]
+    for said in ("No frame was lost", "laser on", "search_range = 10", "frames tracked", str(story.ended.folder)):
+        assert said in page
 
 
 def test_the_command_line_sets_and_undoes(story: Story) -> None:

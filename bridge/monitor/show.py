@@ -1,0 +1,210 @@
+"""Shows a monitor: in a window of Tk or Qt, or without one as pictures or a film."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from bridge.monitor.feed import Connection, Feed
+from bridge.monitor.window import DPI, SIZE_INCHES, TICK_MS, Monitor
+from engine.errors import MachineError
+
+TOOLKITS = {"tk": "TkAgg", "qt": "QtAgg"}
+FILM_FPS = 10.0
+FILMS = (".gif", ".webp", ".png", ".mp4", ".mkv")
+
+
+def toolkit(wanted: str = "") -> str:
+    """The backend of matplotlib for windows: the one that is wanted, or the first that is there.
+
+    Raises MachineError if there is none, or no desktop.
+    """
+    there = {
+        "tk": importlib.util.find_spec("tkinter") is not None,
+        "qt": any(importlib.util.find_spec(name) for name in ("PySide6", "PyQt6", "PyQt5")),
+    }
+    found = [name for name in ([wanted] if wanted else TOOLKITS) if there[name]]
+    if not found:
+        raise MachineError(
+            "monitor: neither Tk nor Qt is here. Install one (Debian: apt install python3-tk; or pip install "
+            "PySide6-Essentials), look with a browser (web.enabled), or use --png every 5s"
+        )
+    if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY") and os.name == "posix":
+        raise MachineError(
+            "monitor: there is no desktop here (DISPLAY is empty). Look with a browser (web.enabled), or use "
+            "--png every 5s"
+        )
+    return TOOLKITS[found[0]]
+
+
+@contextmanager
+def _running(feed: Feed) -> Iterator[None]:
+    feed.start()
+    try:
+        yield
+    finally:
+        feed.stop()
+
+
+def show_window(
+    feed: Feed, *, folder: Path, backend: str, title: str = "ringtrack monitor",
+    end: Callable[[], bool] = lambda: False, ready: Callable[[Monitor], None] | None = None,
+) -> Monitor:  # fmt: skip
+    """Until the window is closed, or `end()`. `ready` is called with the monitor when the window stands."""
+    mpl.use(backend)
+    for key in [key for key in mpl.rcParams if key.startswith("keymap.")]:
+        mpl.rcParams[key] = []
+    mpl.rcParams["toolbar"] = "None"
+    import matplotlib.pyplot as plt
+
+    figure = plt.figure(figsize=SIZE_INCHES, dpi=DPI)
+    manager: Any = figure.canvas.manager
+    manager.set_window_title(title)
+    _fit_screen(figure, manager)
+    with _running(feed):
+        monitor = Monitor(figure, feed, folder)
+        timer = figure.canvas.new_timer(interval=TICK_MS)
+        timer.single_shot = True  # the next tick is asked for when this one is done: a slow screen is not flooded
+
+        def tick() -> None:
+            if end():
+                plt.close(figure)
+                return
+            try:
+                monitor.tick()
+            finally:
+                timer.start()
+
+        timer.add_callback(tick)
+        timer.start()
+        figure.canvas.draw()
+        if ready is not None:
+            ready(monitor)
+        plt.show(block=True)
+        timer.stop()
+        monitor.screen.painter.close()
+    return monitor
+
+
+def _fit_screen(figure: Any, manager: Any) -> None:
+    """A window that is larger than the screen becomes as large as the screen."""
+    window = manager.window
+    if hasattr(window, "winfo_screenwidth"):
+        screen = window.winfo_screenwidth(), window.winfo_screenheight()
+    else:
+        size = window.screen().availableGeometry()
+        screen = size.width(), size.height()
+    ratio = float(getattr(figure.canvas, "device_pixel_ratio", 1.0))
+    width, height = (inches * figure.dpi / ratio for inches in figure.get_size_inches())
+    shrink = min(1.0, 0.98 * screen[0] / width, 0.94 * screen[1] / height)
+    if shrink < 1.0:
+        figure.set_size_inches(*(inches * shrink for inches in figure.get_size_inches()), forward=True)
+
+
+def without_window(feed: Feed, folder: Path) -> Monitor:
+    """A monitor that draws into memory."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = Figure(figsize=SIZE_INCHES, dpi=DPI)
+    FigureCanvasAgg(figure)
+    monitor = Monitor(figure, feed, folder)
+    monitor.screen.painter.start()
+    return monitor
+
+
+def write_pictures(
+    feed: Feed, folder: Path, every_s: float, *, seconds: float = 0.0, end: Callable[[], bool] = lambda: False,
+    said: Callable[[Path], None] = lambda _: None, prepare: Callable[[Monitor], None] = lambda _: None,
+) -> int:  # fmt: skip
+    """Write what a window would show as PNG, again and again, until the run ends or `seconds` are over; how many."""
+    from PIL import Image as Pillow
+
+    written = 0
+    for monitor, _ in _looks(feed, folder, every_s, seconds, end):
+        prepare(monitor)
+        path = monitor._new_file(f"monitor_{max(0, monitor.screen.frame):09d}.png")
+        Pillow.fromarray(monitor.snapshot()).convert("RGB").save(path)
+        said(path)
+        written += 1
+    return written
+
+
+def write_film(
+    feed: Feed, path: Path, *, seconds: float = 0.0, end: Callable[[], bool] = lambda: False, fps: float = FILM_FPS,
+    prepare: Callable[[Monitor], None] = lambda _: None,
+) -> int:  # fmt: skip
+    """Write what a window would show as a film: .gif, .webp and .png (animated) by Pillow, others by ffmpeg.
+
+    Returns the number of pictures in it. Raises MachineError if ffmpeg is needed and missing.
+    """
+    with _film(path, fps) as add:
+        count = 0
+        for monitor, _ in _looks(feed, path.parent, 1.0 / fps, seconds, end):
+            prepare(monitor)
+            add(monitor.snapshot()[:, :, :3])
+            count += 1
+    return count
+
+
+def _looks(
+    feed: Feed, folder: Path, every_s: float, seconds: float, end: Callable[[], bool]
+) -> Iterator[tuple[Monitor, float]]:
+    """The monitor, ticking, whenever another picture is due."""
+    monitor = without_window(feed, folder)
+    with _running(feed):
+        began = due = time.monotonic()
+        last = began + seconds if seconds else float("inf")
+        while not end():
+            monitor.tick()
+            now = time.monotonic()
+            over = now >= last or feed.connection() is Connection.ENDED
+            if (now >= due or over) and monitor.screen.frame >= 0:
+                yield monitor, now - began
+                due = max(due + every_s, now)
+            if over:
+                return
+            time.sleep(0.01)
+
+
+@contextmanager
+def _film(path: Path, fps: float) -> Iterator[Callable[[Any], None]]:
+    if path.suffix.lower() in (".gif", ".webp", ".png"):
+        from PIL import Image as Pillow
+
+        frames: list[Any] = []
+        yield lambda rgb: frames.append(
+            Pillow.fromarray(np.ascontiguousarray(rgb)).quantize(128, dither=Pillow.Dither.NONE)
+        )
+        if frames:
+            frames[0].save(path, save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0)
+        return
+    import shutil
+    import subprocess
+
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise MachineError(f"monitor: {path.suffix} needs ffmpeg, which is not here. Try {path.stem}.gif or .webp")
+    width, height = (round(inches * DPI) // 2 * 2 for inches in SIZE_INCHES)
+    command = [program, "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}",
+               "-r", f"{fps:g}", "-i", "-", "-pix_fmt", "yuv420p", str(path)]  # fmt: skip
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    try:
+        pipe = process.stdin
+
+        def add(rgb: Any) -> None:
+            pipe.write(np.ascontiguousarray(rgb[:height, :width]).tobytes())
+
+        yield add
+    finally:
+        process.stdin.close()
+        process.wait()

@@ -1,0 +1,99 @@
+"""`ringtrack monitor`: a window on a run, on this machine or another one, or on a finished run."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.cli import output
+from engine.errors import SettingsError
+
+if TYPE_CHECKING:
+    from bridge.monitor.feed import Feed
+
+
+@click.command()
+@click.argument("where", required=False)
+@click.option("--toolkit", type=click.Choice(["tk", "qt"]), help="Of the window; otherwise the first that is there.")
+@click.option("--png", nargs=2, metavar="every 5s", help="No window: write a picture so often.")
+@click.option("--save", "film", type=click.Path(path_type=Path), metavar="FILM", help="No window: a film (.gif, .mp4).")
+@click.option("--out", type=click.Path(path_type=Path), default=Path(), help="Folder of pictures and CSV files.")
+@click.option("--seconds", type=click.FloatRange(min=0), default=0.0, help="End after so long; 0: with the run.")
+@click.option("--tab", type=click.Choice(["Run", "Motion", "Trap"]), default="Run", help="Which is shown at first.")
+@click.option("--particle", type=int, help="Which is chosen at first.")
+@click.option("--trails", is_flag=True, help="Show trails from the beginning.")
+@click.option("--keys", type=click.Path(path_type=Path, exists=True), help="Folder of the keys for another computer.")
+@click.option("--fps", type=click.FloatRange(min=0.1, max=100), default=30.0, help="Pictures a second at most.")
+@click.option("--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, help="Of a finished run.")
+@output.json_option
+def command(
+    where: str | None, toolkit: str | None, png: tuple[str, str] | None, film: Path | None, out: Path, seconds: float,
+    tab: str, particle: int | None, trails: bool, keys: Path | None, fps: float, speed: float, as_json: bool,
+) -> None:  # fmt: skip
+    """Look at a run while it goes on, and steer it: ringtrack monitor tcp://host:50053.
+
+    WHERE is the address of the run's control server, or the folder of a finished run, which is shown as it went.
+    Without it: the run that goes on here. Closing the window stops nothing.
+    """
+    every_s = _seconds(png) if png else 0.0
+    feed = _feed(where, keys, fps, speed)
+    from bridge.monitor import show
+
+    def prepare(monitor: Any) -> None:
+        monitor.screen.choose(tab)
+        if particle is not None:
+            monitor.screen.image.chosen = particle
+        if trails and not monitor.screen.image.show_trails:
+            monitor.toggle_trails()
+
+    began = time.monotonic()
+    if png:
+        told = output.talk if as_json else output.result
+        pictures = show.write_pictures(
+            feed, out, every_s, seconds=seconds, said=lambda path: told(str(path)), prepare=prepare
+        )
+    elif film:
+        if film.suffix.lower() not in show.FILMS:
+            raise SettingsError(f"--save: {film.name}: it must end in one of {', '.join(show.FILMS)}")
+        pictures = show.write_film(feed, film, seconds=seconds, prepare=prepare)
+    else:
+        backend = show.toolkit(toolkit or "")
+        last = began + seconds if seconds else float("inf")
+        monitor = show.show_window(
+            feed, folder=out, backend=backend, end=lambda: time.monotonic() > last, ready=prepare
+        )
+        pictures = monitor.pictures
+    took = time.monotonic() - began
+    if as_json:
+        output.result_json({"pictures": pictures, "seconds": took, "per_second": pictures / took})
+    else:
+        output.talk(f"{pictures} pictures in {output.duration(took)}")
+
+
+def _seconds(png: tuple[str, str]) -> float:
+    word, text = png
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min|)", text)
+    if word != "every" or found is None:
+        raise click.UsageError(f'--png {word} {text}: write it as "--png every 5s"')
+    return max(0.05, float(found[1]) * {"ms": 1e-3, "s": 1.0, "": 1.0, "min": 60.0}[found[2]])
+
+
+def _feed(where: str | None, keys: Path | None, fps: float, speed: float) -> Feed:
+    from bridge.monitor.feed import LiveFeed
+
+    if where is not None and "://" not in where:
+        if not Path(where).exists():
+            raise SettingsError(f"{where}: neither an address (tcp://host:50053) nor the folder of a run")
+        from engine.cli.monitor_replay import ReplayFeed
+
+        return ReplayFeed(Path(where), speed=speed, most_fps=fps)
+    if where is None:
+        from bridge.control import local_address
+        from engine.cli.choose import choose
+
+        where = local_address(choose(None).plan.run_id)
+    return LiveFeed(where, keys=keys, most_fps=fps)
