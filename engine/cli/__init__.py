@@ -34,6 +34,9 @@ COMMANDS = {
     "keys": ("engine.cli.keys", "Make the keys that let other computers steer a run."),
     "note": ("engine.cli.note", "Write a remark into a run's events."),
     "report": ("engine.cli.report", "Write one HTML file about a finished run."),
+    "export": ("engine.cli.export", "Write a run's tracks or frames for another program."),
+    "runs": ("engine.cli.runs", "List the runs under a folder."),
+    "copy": ("engine.cli.copy", "Copy a run to another disk, and prove the copy equal."),
     "inspect": ("engine.cli.inspect", "Say what is in a finished run, and whether it is whole."),
 }
 STOPPED_BY_FORCE = 130
