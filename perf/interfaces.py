@@ -247,9 +247,7 @@ def _display() -> Iterator[str]:
 
 def _monitor(display: str, seconds: float) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "perf.monitor_window", f"tcp://127.0.0.1:{CONTROL}", str(seconds)]
-    return subprocess.Popen(
-        command, env={**os.environ, "DISPLAY": display}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    return subprocess.Popen(command, env={**os.environ, "DISPLAY": display}, stdout=subprocess.PIPE, text=True)
 
 
 def _start(module: str, *args: str) -> subprocess.Popen[bytes]:

@@ -123,7 +123,7 @@ class StepTimes:
         self._axes.set_xlim(0, measures.sticky((0.0, self._axes.get_xlim()[1] / 1.35), 0.0, most)[1] * 1.35)
         right = self._axes.get_xlim()[1]
         for i, (words, line) in enumerate(zip(self._words, self._lines)):
-            words.move(float(np.max(line.get_xdata())) / right + 0.02, 1 - (i + 0.6) / len(STEPS))
+            words.move(float(np.max(line.get_xdata())) / right + 0.02, 1 - (i + 0.6) / (len(STEPS) + 0.2))
         self.dirty = True
 
 
@@ -139,7 +139,8 @@ class Focus:
         self._axes.set_xlabel("seconds ago")
         self._lines = [self._axes.plot([], [], color=colour, lw=1.2)[0] for _, colour in self.NAMES]
         self._words = [
-            Words(self._axes, 0.36 * i, 1.11, name, color=colour) for i, (name, colour) in enumerate(self.NAMES)
+            Words(self._axes, 0.31 * i, 1.11, name, color=colour, size=style.SMALL)
+            for i, (name, colour) in enumerate(self.NAMES)
         ]
         self.moving: list[Artist] = [*self._lines, *self._words]
 

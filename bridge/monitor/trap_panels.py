@@ -6,6 +6,7 @@ The arithmetic, with its corrections for blur, aliasing and localisation error, 
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from engine.physics.stiffness import Camera, Stiffness, equipartition, longest_s
 
 FRAMES = 4096
 FEWEST = 64
+UNSURE = 30.0
+"""An interval whose ends are so far apart says nothing."""
 
 
 class Trap:
@@ -82,8 +85,12 @@ class Trap:
             lines.append(f"{axis}: std {std:.4g} {unit}, range {high - low:.4g}, mean {mean:.5g}")
         for axis, estimates in self.found.items():
             for one in estimates:
-                lines.append(f"k{axis} = {one.k:.3g} pN/µm ({one.low:.3g} to {one.high:.3g}), {one.method}")
-        return "\n".join([*lines, self.why] if self.why else lines)
+                if one.high > UNSURE * one.low:  # a bead that diffuses freely has no stiffness
+                    lines.append(f"k{axis}: no trap to be seen ({one.method})")
+                    continue
+                lines.append(f"k{axis} = {one.k:.3g} pN/µm ({one.method})")
+                lines.append(f"     95 %: {one.low:.3g} to {one.high:.3g}")
+        return "\n".join([*lines, *textwrap.wrap(self.why, 44)])
 
 
 def _exposure_s(facts: Facts) -> float:

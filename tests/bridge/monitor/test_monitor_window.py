@@ -229,7 +229,7 @@ def test_every_tab_draws_something_of_a_run(looking: Looking) -> None:
     assert "exponent" in monitor.screen.displacement._words.get_text()
     words = monitor.screen.words._words.get_text()
     assert "400 positions" in words or "401 positions" in words
-    assert "pN/µm" in words
+    assert "kx" in words
 
 
 def test_without_a_window_there_is_a_film(tmp_path: Path) -> None:
