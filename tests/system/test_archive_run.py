@@ -130,3 +130,38 @@ def test_a_second_owner_of_the_folder_is_refused_by_name(lab: Laboratory) -> Non
         refused = lab.command("archive", ram, lab.folder / "archive", "--finished")
     assert refused.status == 3
     assert f"belongs to `ringtrack send --archive` (process {os.getpid()} of " in refused.stderr
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+def test_an_owner_that_sends_and_archives_and_is_killed_loses_no_file(lab: Laboratory) -> None:
+    rng = random.Random(7)
+    times, count = int(os.environ.get("RINGTRACK_KILLS", "100")), 40
+    ram, dest = lab.folder / "ram", lab.folder / "archive"
+    frames = diffusing(4, count, (48, 64), 3)
+    expected: dict[str, NDArray[Any]] = {}
+    with lab.started(lab.settings(SETTINGS)) as run:
+        command = _command("send", ram, "--to", run.address, "--archive", dest, "--idle", "1", "--workers", "2")
+        for n in range(times + 1):
+            expected |= camera_files(ram, frames, first=n * count)
+            process = subprocess.Popen(
+                command, env=lab.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            if n < times:
+                time.sleep(rng.uniform(0.3, 2.0))
+                process.kill()
+            process.communicate(timeout=120)
+            gone = set(expected) - {path.name for path in left(ram)}
+            if gone:
+                archive = Archive.open(dest)
+                for name in rng.sample(sorted(gone), min(5, len(gone))):
+                    assert (archive.picture(name) == expected[name]).all()
+        assert process.returncode == 0
+        ended = run.stop()
+    table = ended.record.frames_table
+    came = set(table["file_name"][table["state"] == "tracked"])
+    assert came == set(expected)
+    archive = Archive.open(dest)
+    for name, frame in expected.items():
+        if not (ram / name).exists():  # taken, archived, deleted; the others wait for somebody to decide
+            assert (archive.picture(name) == frame).all()
