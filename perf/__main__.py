@@ -41,6 +41,7 @@ BENCHMARKS = (
     Benchmark("link", "", ("--particles", "100", "1000", "--frames", "10")),
     Benchmark("tiles", "relative", ("--size", "512", "--repeats", "3")),
     Benchmark("accuracy", "", ("--frames", "1", "--out", "/tmp")),
+    Benchmark("transport", "both CPU ms", ("--sizes", "512", "--seconds", "1")),
     Benchmark("scaling", "frames/s", ("--sizes", "512", "--repeats", "2", "--seconds", "0.5")),
     Benchmark("engine", "all CPU ms", ("--seconds", "3", "--short", "2", "--sizes", "512")),
     Benchmark("interfaces", "", ("--seconds", "2", "--only", "client")),
