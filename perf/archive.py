@@ -84,7 +84,7 @@ def kept_up(side: int, rate: float, seconds: float, workers: int, room_gib: floa
             beside.write_bytes(contents[n % len(contents)])
             beside.rename(ram / f"img_{n:06d}.tif")
             if n % 10 == 0:
-                highest = max(highest, sum(path.stat().st_size for path in _files(ram)))
+                highest = max(highest, len(_files(ram)) * len(contents[0]))
         wrote_s = time.perf_counter() - started
         if stop:
             process.send_signal(signal.SIGINT)
