@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bridge.sender import Sender
+    from bridge.slm.client import LightClient
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:50053"
 
@@ -293,6 +294,13 @@ class Client(_Calls):
 
             self._sender = Sender(camera["listen"], source=source, live=False, fps=camera["fps"]).__enter__()
         self._sender.send(np.ascontiguousarray(image))
+
+    @property
+    def slm(self) -> LightClient:
+        """The light: `client.slm.catch()`, `.arm()`, `.assemble(...)`."""
+        from bridge.slm.client import LightClient
+
+        return LightClient(lambda order, values: self.call(wire.Slm(order=order, values=values))[0])
 
     def close(self) -> None:
         """Say good-bye. A run is never stopped by this."""

@@ -15,6 +15,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from bridge import control_wire as wire
 from bridge.figures import Figures
 from bridge.keys import Guard, serve_with_keys
 from bridge.looking import Look, Looker
+from bridge.slm.orders import ANSWER_S, Errand
 from bridge.stacks import StackWriter
 from bridge.trace import Tracer
 from bridge.tuning import Tuning
@@ -86,6 +88,10 @@ class Desk:
         self._started = monotonic_ns()
         self._tracer: tuple[Tracer, Path] | None = None
         self._stack: StackWriter | None = None
+        self._errand = Errand(job.run_id)
+
+    def close(self) -> None:
+        self._errand.close()
 
     def handle(self, request: wire.AnyRequest) -> Found:
         """The result and its arrays. Raises Later, SettingsError (what was asked for is wrong), RingtrackError."""
@@ -241,6 +247,17 @@ class Desk:
 
     def _loglines(self, request: wire.LogLines) -> Found:
         return {"lines": log_tail(self._job.run_folder / "log.jsonl", request.lines)}, {}
+
+    def _slm(self, request: wire.Slm) -> Found:
+        if not self._job.experiment.slm.enabled:
+            raise SettingsError("slm.enabled is false in this run")
+        number = self._errand.send(request.order, request.values)
+
+        def poll(over: bool) -> Found | None:
+            found = self._errand.poll(number, over)
+            return None if found is None else (found, {})
+
+        raise Later(poll, ANSWER_S)
 
     def _stop(self, _: wire.Stop) -> Found:
         self._note("stop asked", "a control client asked the run to stop")
@@ -420,7 +437,7 @@ class Server:
 def main(job: Job) -> None:
     """Answer until told to stop."""
     desk = Desk(job)
-    with Server(job, desk) as server:
+    with closing(desk), Server(job, desk) as server:
         job.status.ready()
         while not job.stopping:
             server.step()

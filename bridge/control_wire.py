@@ -119,6 +119,13 @@ class Stop(Request, frozen=True, kw_only=True, tag="stop"):
     """End the run in order."""
 
 
+class Slm(Request, frozen=True, kw_only=True, tag="slm"):
+    """An order to the light: `docs/reference/light-safety.md` has them all."""
+
+    order: Annotated[str, Meta(min_length=1, max_length=40)]
+    values: dict[Text, Any] = {}
+
+
 AnyRequest = (
     Hello
     | GetSettings
@@ -134,6 +141,7 @@ AnyRequest = (
     | SaveStack
     | LogLines
     | Stop
+    | Slm
 )
 
 

@@ -234,6 +234,41 @@ class Slm(Section, frozen=True, kw_only=True):
     """Spatial light modulator."""
 
     enabled: Annotated[bool, Meta(description="hold and move particles with light")] = False
+    shadow: Annotated[bool, Meta(description="true: all is computed and logged, nothing is ever shown")] = False
+    display: Annotated[
+        str, Meta(description='"window:1", "udp://host:port", "tcp://host:port", "slmsuite:MODULE:CLASS", "simulated"')
+    ] = "simulated"
+    width: Annotated[int, Meta(ge=16, le=8192, description="pixels of the modulator")] = 512
+    height: Annotated[int, Meta(ge=16, le=8192, description="rows")] = 512
+    registration: Annotated[str, Meta(description="camera to traps; `ringtrack slm register` makes the file")] = ""
+    residual_px: Annotated[float, Meta(gt=0, description="a registration that is worse is refused")] = 1.0
+    oldest_days: Annotated[float, Meta(gt=0, description="one that is older is refused")] = 7.0
+    shift: Annotated[
+        tuple[float, float, float], Meta(description="added to every trap, away from the zero order: x, y, z")
+    ] = (0.0, 0.0, 0.0)
+    flatness: Annotated[str, Meta(description="a map in radians, added modulo 2 pi: flatness.npy")] = ""
+    table: Annotated[str, Meta(description="256 levels, the display's for each level of phase: table.npy")] = ""
+    refine: Annotated[bool, Meta(description="even out the traps in the background (weighted Gerchberg-Saxton)")] = True
+    hold_s: Annotated[float, Meta(gt=0, le=60, description="data older than this: the light stays as it is")] = 0.1
+    blank_s: Annotated[float, Meta(gt=0, le=600, description="older than this: no light, until armed again")] = 1.0
+    greatest_power: Annotated[float, Meta(ge=0, description="sum of the traps' intensities; 0: no limit")] = 0.0
+    greatest_step: Annotated[float, Meta(gt=0, description="of a trap from command to command, pixels")] = 2.0
+    clearance: Annotated[float, Meta(ge=0, description="traps never come closer to each other, pixels")] = 15.0
+    farthest: Annotated[float, Meta(gt=0, description="a trap takes no particle farther away than this, pixels")] = 10.0
+    settle_frames: Annotated[int, Meta(ge=1, le=10_000, description="seen so often near its trap, it is held")] = 3
+    reach_um: Annotated[NonNegative, Meta(description="of a trap; 0: not known, and its beads are not waited for")] = (
+        0.0
+    )
+    stiffness_pN_um: Annotated[
+        NonNegative, Meta(description="of a trap, as `ringtrack calibrate trap` measured it; 0: not known")
+    ] = 0.0
+    delay_frames: Annotated[int, Meta(ge=0, le=1000, description="from camera to light, `ringtrack slm latency`")] = 2
+    feedback: Annotated[
+        Literal["off", "reposition", "p", "pi"], Meta(description='"off", "reposition" (slow), "p" or "pi"')
+    ] = "off"
+    gain: Annotated[NonNegative, Meta(description="of the feedback; refused where the loop would oscillate")] = 0.0
+    integral: Annotated[NonNegative, Meta(description='of "pi", a frame')] = 0.0
+    average_frames: Annotated[int, Meta(ge=1, le=100_000, description='of "reposition"')] = 100
 
 
 class Monitor(Section, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,6 +214,59 @@ def _lsl(e: Experiment) -> Iterator[Fault]:
             )
 
 
+def _slm(e: Experiment) -> Iterator[Fault]:
+    slm = e.slm
+    if not slm.enabled:
+        return
+    if slm.blank_s <= slm.hold_s:
+        yield Fault(
+            "slm.blank_s", f"{slm.blank_s:g} is not above slm.hold_s = {slm.hold_s:g}", depends_on=("slm.hold_s",)
+        )
+    if slm.feedback in ("p", "pi") and not slm.stiffness_pN_um:
+        yield Fault(
+            "slm.feedback", f"{literal(slm.feedback)} needs slm.stiffness_pN_um: without it no gain is safe",
+            remedy="Measure it with `ringtrack calibrate trap`.", depends_on=("slm.stiffness_pN_um",),
+        )  # fmt: skip
+    if (slm.reach_um or slm.stiffness_pN_um) and not e.camera.pixel_um:
+        yield Fault(
+            "camera.pixel_um", "0 (not calibrated), but slm.reach_um or slm.stiffness_pN_um is given",
+            remedy="Measure it with `ringtrack calibrate scale`.", depends_on=("slm.reach_um", "slm.stiffness_pN_um"),
+        )  # fmt: skip
+    scheme = slm.display.partition(":")[0]
+    if scheme in ("udp", "tcp"):
+        try:
+            host, port = parse_address(slm.display, scheme=f"{scheme}://")
+        except ValueError:
+            yield Fault("slm.display", f'{literal(slm.display)} is no address; it must be "{scheme}://host:port"')
+            return
+        if not is_loopback(host) and not e.network.remote:
+            yield Fault(
+                "slm.display",
+                f"{literal(slm.display)} is another computer, which must be allowed explicitly",
+                remedy=f'Write remote = true under [network], or use "{scheme}://127.0.0.1:{port}".',
+                depends_on=("network.remote",),
+            )
+    elif not re.fullmatch(r"simulated|window:\d+|slmsuite:[\w.]+:\w+", slm.display):
+        yield Fault(
+            "slm.display",
+            f"{literal(slm.display)} is none; there are simulated, window:SCREEN, udp://host:port, tcp://host:port and "
+            "slmsuite:MODULE:CLASS",
+        )
+
+
+def _slm_files(e: Experiment) -> Iterator[Fault]:
+    if not e.slm.enabled:
+        return
+    if not e.slm.registration:
+        yield Fault(
+            "slm.registration", "is missing: where is the light?", remedy="Make it with `ringtrack slm register`."
+        )
+    for name in ("registration", "flatness", "table"):
+        path = getattr(e.slm, name)
+        if path and not Path(path).is_file():
+            yield Fault(f"slm.{name}", f"there is no file {literal(path)} (looked for it in {Path.cwd()})")
+
+
 def _plain_name(e: Experiment) -> Iterator[Fault]:
     if any(letter in e.experiment.name for letter in '/\\:*?"<>|') or not e.experiment.name.isprintable():
         yield Fault(
@@ -287,17 +341,6 @@ def _calibration_files(e: Experiment) -> Iterator[Fault]:
             )
 
 
-_NOT_IN_THIS_VERSION = ("slm.enabled",)
-
-
-def _done_by_this_version(e: Experiment) -> Iterator[Fault]:
-    """What a settings file may ask for and nobody here would do: refused, rather than left out in silence."""
-    for key in _NOT_IN_THIS_VERSION:
-        section, name = key.split(".")
-        if getattr(getattr(e, section), name):
-            yield Fault(key, "this version of ringtrack cannot do that yet", remedy=f"Try {name} = false.")
-
-
 def _stretches(cores: tuple[int, ...]) -> str:
     """Core numbers in the form that `parse_cores` reads."""
     parts: list[list[int]] = []
@@ -319,8 +362,9 @@ RULES: tuple[Rule, ...] = (
     _tile_overlap,
     _addresses,
     _lsl,
+    _slm,
     _cores_form,
     _region_form,
     _adaptive_below_range,
 )
-MACHINE_RULES: tuple[Rule, ...] = (_cores_exist, _calibration_files, _done_by_this_version)
+MACHINE_RULES: tuple[Rule, ...] = (_cores_exist, _calibration_files, _slm_files)

@@ -26,6 +26,7 @@ from engine.errors import MachineError
 from engine.rows import RESULT_META, State
 from recorders import h5clear
 from recorders.metadata import About, write_about, write_metrics
+from recorders.slm import write_slm
 from recorders.streams import write_streams
 from recorders.tables import (
     EVENTS,
@@ -153,9 +154,10 @@ class RunFile:
             self._file.flush()
 
     def take_streams(self, run_folder: Path) -> None:
-        """Put in what other instruments sent during the run. Raises DiskError."""
+        """Put in what other instruments sent during the run, and what was commanded to the light. Raises DiskError."""
         with self._writing():
             write_streams(self._file, run_folder)
+            write_slm(self._file, run_folder)
 
     def close(self, *, complete: bool = True) -> None:
         """Write the rest and close. `complete`: the run has ended (not: the disk is full)."""

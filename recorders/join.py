@@ -96,8 +96,9 @@ def _write(path: Path, parts: list[Part], last: int) -> None:
             for name in ("tracks", "frames"):
                 out.create_dataset(f"index/{name}", shape=(0, 2), maxshape=(None, 2), chunks=(1024, 2), dtype="<i8")
         with opened(parts[-1].path) as source:
-            if "streams" in source:
-                source.copy("streams", out)
+            for name in ("streams", "slm"):
+                if name in source:
+                    source.copy(name, out)
         out.attrs["part"], out.attrs["parts"] = 1, last
         frames = joined_frames(parts)
         append(out["frames"], frames)

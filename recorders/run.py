@@ -15,11 +15,13 @@ import numpy as np
 import pandas as pd
 
 from engine.experiment import Experiment
+from engine.light import SLM_ROW
 from engine.rows import ROW
 from recorders.join import accounting, joined_frames, lost_ranges
 from recorders.metadata import read_group
 from recorders.parts import Part, RunError, opened, part_paths, read_parts, read_rows
 from recorders.pictures import Pictures
+from recorders.slm import read_slm
 from recorders.streams import read_streams
 from recorders.tables import EVENTS, EXTRA, FRAMES, Table, joined_text, once
 
@@ -113,6 +115,13 @@ class Run:
             if "streams" in file:
                 return {name: _as_frame(dataset[...]) for name, dataset in file["streams"].items()}
         return {name: _as_frame(table) for name, (table, _) in read_streams(self.path.parent).items()}
+
+    @cached_property
+    def slm(self) -> pd.DataFrame:
+        """What was commanded to the light, a row a trap and command (`engine.light`); empty in a run without."""
+        with opened(list(part_paths(self.path).values())[-1]) as file:
+            rows = file["slm"][...] if "slm" in file else read_slm(self.path.parent)
+        return _as_frame(np.zeros(0, SLM_ROW) if rows is None else rows)
 
     @cached_property
     def settings(self) -> Experiment:

@@ -80,7 +80,15 @@ class Controller:
                 # What cannot be acted on is not summed up: the integral stays within the largest step.
                 self._sum = np.clip(self._sum + f.integral * error, -f.greatest_step, f.greatest_step)
             wanted = self.target - f.gain * error - self._sum
+        return self._towards(wanted)
+
+    def go_to_target(self) -> Array:
+        """Without looking at the particle: the light goes to its target, no faster than allowed."""
+        return self._towards(self.target)
+
+    def _towards(self, wanted: Array) -> Array:
         move = wanted - self.light
         length = float(np.linalg.norm(move))
-        self.light = self.light + (move if length <= f.greatest_step else move * (f.greatest_step / length))
+        most = self._feedback.greatest_step
+        self.light = self.light + (move if length <= most else move * (most / length))
         return self.light.copy()

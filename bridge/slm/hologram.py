@@ -98,6 +98,17 @@ class Holograms:
         self._phases[: len(traps)] = phases
         return np.angle(_sum(of_v, of_u, asked * self.weights * np.exp(1j * phases))).astype(np.float32)
 
+    def kept(self, count: int) -> tuple[Array, Array]:
+        """Copies of the weights and phases of so many traps."""
+        weights = self.weights if len(self.weights) == count else np.ones(count)
+        return weights.copy(), self._kept(count).copy()
+
+    def adopt(self, weights: Array, phases: Array) -> None:
+        """Go on with weights and phases that another one `kept`."""
+        self._kept(len(phases))
+        self.weights = weights.copy()
+        self._phases[: len(phases)] = phases
+
     def quality(self, phase: Phase, traps: Sequence[Trap]) -> Quality:
         """What a phase makes of the traps, by the transform at their very places."""
         of_v, of_u = self.phasors(traps)

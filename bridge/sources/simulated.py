@@ -56,6 +56,10 @@ class SimulatedCamera:
             pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
         except ValueError:
             raise SettingsError(f"source: {text}: options are written as simulated?width=512&beads=100") from None
+        if any(name == "light" for name, _ in pairs):
+            from bridge.sources.lit import LitCamera
+
+            return LitCamera(dict(pairs))
         return cls(dict(pairs))
 
     def frames(self, welcome: Answer) -> Iterator[Shot | Unreadable | None]:

@@ -31,6 +31,7 @@ COMMANDS = {
     "calibrate": ("engine.cli.calibrate", "Make dark, flat, background and bad-pixel files from frames."),
     "monitor": ("engine.cli.monitor", "Look at a run in a window, and steer it."),
     "set": ("engine.cli.set", "Change settings of a run while it goes on."),
+    "slm": ("engine.cli.slm", "Hold and move particles with light."),
     "keys": ("engine.cli.keys", "Make the keys that let other computers steer a run."),
     "note": ("engine.cli.note", "Write a remark into a run's events."),
     "report": ("engine.cli.report", "Write one HTML file about a finished run."),

@@ -25,17 +25,25 @@ LATE_FRAMES = 10  # latency of more frames than this is worth a word
 @click.option("--fps", type=click.FloatRange(min=1), default=50.0, show_default=True, help="Frames a second.")
 @click.option("--size", type=click.IntRange(64, 4096), default=512, show_default=True, help="Pixels of a side.")
 @click.option("--beads", type=click.IntRange(1, 4000), default=40, show_default=True, help="In each frame.")
+@click.option("--closed-loop", is_flag=True, help="Beads are caught by light and assembled into a pattern.")
 @click.option("--data", default="demo", show_default=True, help="Folder for the run.")
 @output.settings_options
 @output.json_option
 def command(
-    seconds: float, fps: float, size: int, beads: int, data: str, overrides: tuple[str, ...], as_json: bool
-) -> int:
+    seconds: float, fps: float, size: int, beads: int, closed_loop: bool, data: str, overrides: tuple[str, ...],
+    as_json: bool,
+) -> int:  # fmt: skip
     """Track a simulated camera, live, and compare with the truth.
 
     Beads of 1 µm diffuse in water; each pixel has Poisson noise. A sender of its own gives the frames to the receiver
     over TCP, as a camera program would. It ends with a table and a plot of the trajectories.
     """
+    if closed_loop:
+        from engine.cli.closed_loop import demonstrate
+
+        return demonstrate(
+            seconds=seconds, fps=fps, size=size, beads=beads, data=data, overrides=overrides, as_json=as_json
+        )
     from bridge.simulator import Scene, Simulator
     from engine.cli.truth import compare
     from engine.experiment import Experiment

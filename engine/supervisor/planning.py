@@ -101,6 +101,8 @@ def _processes(experiment: Experiment, source: str | None, options: dict[str, An
     ]  # fmt: skip
     if experiment.lsl.enabled:
         wanted.append({"name": "lsl", "target": "bridge.lsl.process:main", "kind": "lsl", "vital": False})
+    if experiment.slm.enabled:
+        wanted.append({"name": "slm", "target": "bridge.slm.process:main", "kind": "slm", "nice": -5, "vital": False})
     wanted.append(
         {"name": "control", "target": "bridge.control:main", "kind": "control", "nice": 5, "stall_s": 60.0,
          "vital": False}

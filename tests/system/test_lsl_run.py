@@ -20,6 +20,17 @@ from tests.system.running import Laboratory, wait_until
 
 pytest.importorskip("pylsl")
 pyxdf = pytest.importorskip("pyxdf")
+QUICK = """
+[tuning]
+WatchdogCheckInterval=0.5
+WatchdogTimeThreshold=1.0
+MulticastMinRTT=0.1
+MulticastMaxRTT=0.5
+UnicastMinRTT=0.1
+UnicastMaxRTT=0.5
+ContinuousResolveInterval=0.1
+"""
+"""An inlet looks for a stream that went away every 15 s unless told otherwise: most of what this test used to take."""
 XDF = Path(__file__).parents[1] / "bridge" / "lsl" / "xdf.py"
 SENDER = """
 import pylsl, sys, threading
@@ -63,7 +74,7 @@ def other_side(lab: Laboratory, *command: str) -> Iterator[subprocess.Popen[str]
 
 def on_loopback(lab: Laboratory) -> None:
     path = lab.folder / "lsl_api.cfg"
-    path.write_text(LOOPBACK.format(session=f"test{os.getpid()}"))
+    path.write_text(LOOPBACK.format(session=f"test{os.getpid()}") + QUICK)
     lab.environment["LSLAPICFG"] = str(path)
 
 

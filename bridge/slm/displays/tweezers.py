@@ -1,0 +1,73 @@
+"""Red Tweezers: a hologram engine on the graphics card that is told traps by UDP (Bowman et al. 2014, Comput. Phys.
+Commun. 185, 268).
+
+A datagram is text: `<data>`, uniforms, `</data>`. Uniform 0 is the number of traps, uniform 2 has 16 numbers a trap:
+x, y, z, charge of a vortex; intensity, phase, two unused; the part of the aperture (x, y, radius, one unused); the
+length of a line trap (x, y, z) and its gradient of phase. x, y, z are in the engine's own unit, µm as a rule: the
+registration has to be made in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Sequence
+
+from bridge.slm.displays.base import DisplayError, Picture
+from bridge.slm.hologram import Trap
+from engine.settings_rules import parse_address
+
+LARGEST = 60_000
+
+
+class RedTweezers:
+    """A `Display`. UDP has no answers: that the engine is there is not known."""
+
+    wants_levels = False
+
+    def __init__(self, address: str) -> None:
+        self._to = parse_address(address, scheme="udp://")
+        self._socket: socket.socket | None = None
+
+    def open(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.connect(self._to)
+
+    def show(self, picture: Picture) -> None:
+        self._send(packet(picture.traps))
+
+    def blank(self) -> None:
+        self._send(packet([]))
+
+    def look(self) -> None:
+        """A datagram that was refused is noticed with the next one."""
+
+    def close(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(DisplayError):
+                self.blank()
+            self._socket.close()
+            self._socket = None
+
+    def _send(self, data: bytes) -> None:
+        if self._socket is None:
+            raise DisplayError("the socket is not open")
+        if len(data) > LARGEST:
+            raise DisplayError(f"{len(data)} bytes of traps; a datagram has room for {LARGEST}")
+        try:
+            self._socket.send(data)
+        except ConnectionRefusedError:
+            raise DisplayError(f"nobody listens at udp://{self._to[0]}:{self._to[1]}") from None
+        except OSError as error:
+            raise DisplayError(str(error)) from None
+
+
+def packet(traps: Sequence[Trap]) -> bytes:
+    """The datagram of some traps. Without any: one of no intensity, because an engine keeps what it is not told."""
+    shown = list(traps) or [Trap(x=0, y=0, intensity=0)]
+    numbers = " ".join(
+        f"{value:.6f}"
+        for trap in shown
+        for value in (trap.x, trap.y, trap.z, 0, trap.intensity, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0)
+    )
+    return f"<data>\n<uniform id=0>\n{len(shown)}\n</uniform>\n<uniform id=2>\n{numbers}\n</uniform>\n</data>".encode()
