@@ -41,12 +41,17 @@ def find_delay(t_command_ms: Array, light: Array, t_seen_ms: Array, seen: Array,
     """Raises ValueError if the particle does not follow the light."""
     if len(t_command_ms) < 2 or len(t_seen_ms) < 20 or np.ptp(light) == 0:
         raise ValueError("too few commands or frames")
-    delays = np.arange(0.0, longest_ms, 0.5)
-    taus = np.geomspace(0.5, 300.0, 28)
     inner = t_seen_ms >= t_seen_ms[0] + longest_ms
-    best = np.array(
-        [[_correlation(t_command_ms, light, t_seen_ms, seen, inner, d, tau) for d in delays] for tau in taus]
-    )
+
+    def table(delays: Array, taus: Array) -> Array:
+        return np.array(
+            [[_correlation(t_command_ms, light, t_seen_ms, seen, inner, d, tau) for d in delays] for tau in taus]
+        )
+
+    delays, taus = np.arange(0.0, longest_ms, 5.0), np.geomspace(0.5, 300.0, 10)
+    near = delays[int(table(delays, taus).max(axis=0).argmax())]
+    delays, taus = np.arange(max(0.0, near - 12), near + 12, 1.0), np.geomspace(0.5, 300.0, 28)
+    best = table(delays, taus)
     row, column = np.unravel_index(int(best.argmax()), best.shape)
     peak = float(best[row, column])
     if peak < 0.3:
@@ -54,7 +59,7 @@ def find_delay(t_command_ms: Array, light: Array, t_seen_ms: Array, seen: Array,
     curve = best.max(axis=0)
     left, right = curve[max(0, column - 1)], curve[min(len(curve) - 1, column + 1)]
     bend = left - 2 * peak + right
-    fine = 0.25 * (left - right) / bend if bend < 0 and 0 < column < len(curve) - 1 else 0.0
+    fine = 0.5 * (left - right) / bend if bend < 0 and 0 < column < len(curve) - 1 else 0.0
     # Where the residual's sum of squares has grown by one part in so many as there are frames: one sigma.
     close = delays[(1 - curve**2) <= (1 - peak**2) * (1 + 1 / inner.sum())]
     return Delay(float(delays[column] + fine), float(max(0.25, np.ptp(close) / 2)), float(taus[row]), peak)

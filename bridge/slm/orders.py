@@ -104,7 +104,8 @@ class Errand:
     def send(self, order: str, values: Mapping[str, Any]) -> int:
         """Forward it; the number to poll for. Raises PeerError if nobody takes it."""
         if self._socket is None:
-            self._socket = zmq.Context.instance().socket(zmq.DEALER)
+            self._context = zmq.Context()
+            self._socket = self._context.socket(zmq.DEALER)
             self._socket.setsockopt(zmq.LINGER, 0)
             self._socket.setsockopt(zmq.SNDHWM, 64)
             self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
@@ -136,4 +137,5 @@ class Errand:
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close(linger=0)
+            self._context.term()
             self._socket = None

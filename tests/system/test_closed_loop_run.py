@@ -116,7 +116,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
             light.feedback("p", 1.9)
         facts["refused"] = str(refused.value)
         facts["chosen"] = light.assemble(PATTERN)
-        facts["assembled"] = light.wait()
+        light.wait()
+        facts["assembled"] = wait_until(lambda: _settled(light.state()), "beads that have come to rest")
         saved = lab.command("slm", "save", str(lab.folder / "nine.toml"))
         facts["pattern"] = (saved.status, (lab.folder / "nine.toml").read_text())
         facts["state"] = lab.command("slm", "state", "--json").summary
@@ -125,6 +126,12 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         facts["after the kill"] = wait_until(lambda: _state(client), "the next process of the light")
         ended = run.stop()
     return Story(ended, facts)
+
+
+def _settled(state: dict[str, Any]) -> dict[str, Any] | None:
+    """The state, once every bead is within three standard deviations of its place (and a pixel for tracking)."""
+    off = [np.hypot(t["seen"][0] - t["x"], t["seen"][1] - t["y"]) if t["seen"] else 99.0 for t in state["traps"]]
+    return state if max(off) < 3.5 else None
 
 
 def _state(client: Client) -> dict[str, Any] | None:
