@@ -82,11 +82,11 @@ def test_check_says_what_settings_mean(ringtrack: Ringtrack) -> None:
     assert "lets camera noise through" not in ringtrack("check", "--set", "tracking.minmass=5000").err
 
 
-def test_what_this_version_cannot_do_is_refused(ringtrack: Ringtrack) -> None:
+def test_light_without_a_registration_is_refused(ringtrack: Ringtrack) -> None:
     refused = ringtrack("check", "--set", "slm.enabled=true")
     assert refused.status == 2
-    assert "slm.enabled" in refused.err
-    assert "cannot do that yet" in refused.err
+    assert "slm.registration" in refused.err
+    assert "ringtrack slm register" in refused.err
 
 
 def test_check_for_machines_is_one_json_object(ringtrack: Ringtrack) -> None:

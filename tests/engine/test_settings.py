@@ -287,6 +287,24 @@ def test_a_sound_experiment_is_read_back_equal() -> None:
     assert existing_cores()
 
 
+@pytest.mark.parametrize(
+    "wrong, says",
+    [
+        (("slm.display=screen:1",), "slm.display"),
+        (("slm.display=udp://10.0.0.1:5",), "another computer"),
+        (("slm.display=tcp://x",), "no address"),
+        (("slm.blank_s=0.1",), "slm.blank_s"),
+        (("slm.feedback=p", "slm.gain=0.1"), "needs slm.stiffness_pN_um"),
+        (("slm.reach_um=0.8",), "camera.pixel_um"),
+        (("slm.registration=/nowhere.json",), "there is no file"),
+        ((), "slm.registration"),
+    ],
+)
+def test_light_that_would_not_be_safe_or_not_be_there_is_refused(wrong: tuple[str, ...], says: str) -> None:
+    with pytest.raises(SettingsError, match=says):
+        Experiment.load(None, ["slm.enabled=true", *wrong], {})
+
+
 def test_the_page_of_the_settings_shows_the_file_that_init_writes() -> None:
     page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
     assert first_text(Experiment()) in page, "docs/settings.md: put the output of `ringtrack init -` into it"
