@@ -119,7 +119,7 @@ def _act(client: Client, pattern: list[tuple[float, float]], seconds: float) -> 
             if empty := [trap["trap"] for trap in state["traps"] if trap["hold"] != "held"]:
                 slm.release(empty)
             slm.catch()
-        return held >= len(pattern)
+        return bool(held >= len(pattern))
 
     _until(all_held, f"{len(pattern)} beads in traps")
     caught = slm.state()
@@ -168,9 +168,8 @@ def _measured(folder: Path, pattern: list[tuple[float, float]], told: dict[str, 
     age_ms = np.percentile(shown["age_ns"], [50, 99, 100]) / 1e6
     held = rows[rows["frame"].between(told["from_frame"], told["until_frame"]) & rows["trap"].isin(told["chosen"])]
     off_x, off_y = (held[axis] - held[f"target_{axis}"] for axis in "xy")
-    off = np.hypot(
-        *(held.groupby("trap")[axis].mean() - held.groupby("trap")[f"target_{axis}"].mean() for axis in "xy")
-    )
+    means = held.groupby("trap")[["x", "y", "target_x", "target_y"]].mean()
+    off = np.hypot(means["x"] - means["target_x"], means["y"] - means["target_y"])
     return {
         "rms_px": float(np.sqrt(np.nanmean(np.r_[off_x, off_y] ** 2))), "worst_mean_px": float(np.max(off)),
         "age_p50_ms": age_ms[0], "age_p99_ms": age_ms[1], "age_max_ms": age_ms[2], "frame_ms": 1000 / fps,
