@@ -243,9 +243,9 @@ class Slm(Section, frozen=True, kw_only=True):
     registration: Annotated[str, Meta(description="camera to traps; `ringtrack slm register` makes the file")] = ""
     residual_px: Annotated[float, Meta(gt=0, description="a registration that is worse is refused")] = 1.0
     oldest_days: Annotated[float, Meta(gt=0, description="one that is older is refused")] = 7.0
-    shift: Annotated[
-        tuple[float, float, float], Meta(description="added to every trap, away from the zero order: x, y, z")
-    ] = (0.0, 0.0, 0.0)
+    shift_x: Annotated[float, Meta(description="added to every trap, away from the zero order; orders")] = 0.0
+    shift_y: Annotated[float, Meta(description="the same")] = 0.0
+    shift_z: Annotated[float, Meta(description="the same, radians of the lens at the edge")] = 0.0
     flatness: Annotated[str, Meta(description="a map in radians, added modulo 2 pi: flatness.npy")] = ""
     table: Annotated[str, Meta(description="256 levels, the display's for each level of phase: table.npy")] = ""
     refine: Annotated[bool, Meta(description="even out the traps in the background (weighted Gerchberg-Saxton)")] = True

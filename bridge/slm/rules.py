@@ -49,7 +49,7 @@ def rules_of(e: Experiment) -> Rules:
         limits=Limits(hold_s=slm.hold_s, blank_s=slm.blank_s, shadow=slm.shadow, greatest_power=slm.greatest_power),
         feedback=feedback, greatest_step=slm.greatest_step, clearance=slm.clearance, farthest=slm.farthest,
         settle_frames=slm.settle_frames, reach=slm.reach_um / pixel_um if slm.reach_um else 0.0, dt_over_tau=ratio,
-        delay=slm.delay_frames, shift=slm.shift, speed=speed,
+        delay=slm.delay_frames, shift=(slm.shift_x, slm.shift_y, slm.shift_z), speed=speed,
     )  # fmt: skip
 
 

@@ -164,7 +164,7 @@ def test_a_gain_that_would_oscillate_is_refused_with_the_measured_delay(story):
 
 def test_every_command_is_in_the_file_with_its_frame_and_age_from_both_processes(story):
     rows = story.ended.record.slm
-    frames = story.ended.record.frames.set_index("frame")
+    frames = story.ended.record.frames_table.set_index("frame")
     assert len(rows) > 200
     assert (rows["t_camera_ns"].to_numpy() == frames.loc[rows["frame"], "t_camera_ns"].to_numpy()).all()
     assert (rows["age_ns"] == rows["t_command_ns"] - rows["t_camera_ns"]).all()
