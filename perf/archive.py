@@ -74,7 +74,9 @@ def kept_up(side: int, rate: float, seconds: float, workers: int, room_gib: floa
     ]  # fmt: skip
     try:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        _wait_for(ram / ".ringtrack-owner", process)
+        assert process.stderr is not None
+        say(process.stderr.readline().strip())  # what it has measured; now it begins
+        time.sleep(0.5)
         started, highest = time.perf_counter(), 0
         count = round(rate * seconds)
         for n in range(count):
@@ -94,7 +96,7 @@ def kept_up(side: int, rate: float, seconds: float, workers: int, room_gib: floa
         for line in said.splitlines():
             say(line)
         lost = count - account["archived"] - len(_files(ram)) - len(list((dest / "waiting").glob("*/*.tif")))
-        if lost or not account["archived"]:
+        if lost or not account["files"]:
             raise RuntimeError(f"{lost} files are neither in the archive nor in their folder: {account}")
         return {
             "what": f"{rate:g} frames/s, {seconds:g} s, {workers} workers", "pack ms": float("nan"),
@@ -113,15 +115,6 @@ def kept_up(side: int, rate: float, seconds: float, workers: int, room_gib: floa
 
 def _files(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.suffix == ".tif"]
-
-
-def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    """It measures first; files that come meanwhile would be its backlog."""
-    while not (path.exists() and path.stat().st_size) and process.poll() is None:
-        time.sleep(0.01)
-    time.sleep(3.0)
-    if process.poll() is not None:
-        raise RuntimeError(f"the archiver has ended: {process.communicate()[1]}")
 
 
 def main() -> None:
