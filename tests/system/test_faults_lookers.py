@@ -77,3 +77,5 @@ async def _never_acknowledge(port: int, over: threading.Event) -> None:
                 break
             await asyncio.sleep(0.05)
         socket.close()
+        while await asyncio.wait_for(socket.read_message(), 10) is not None:
+            pass  # until the server has closed its end, too
