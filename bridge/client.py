@@ -151,6 +151,19 @@ def _results(result: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> list[Fr
     return found
 
 
+def _record(action: str, name: str, before_s: float, for_s: float) -> wire.Record:
+    try:
+        given = {"action": action, "name": name, "before_s": before_s, "for_s": for_s}
+        return msgspec.convert(given, wire.Record)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"record: {error}") from None
+
+
+def _recorded(result: dict[str, Any]) -> dict[str, Any]:
+    recording: dict[str, Any] = result["recording"]
+    return recording | {"version": result["version"], "from_frame": result["from_frame"]}
+
+
 def _section(section: str, values: dict[str, Any] | None, more: dict[str, Any]) -> dict[str, Any]:
     return {key if "." in key else f"{section}.{key}": value for key, value in ((values or {}) | more).items()}
 
@@ -270,6 +283,13 @@ class Client(_Calls):
         """
         return str(self.call(wire.SaveStack(name=name, count=count))[0]["file"])
 
+    def record(self, action: str = "start", name: str = "", *, before_s: float = 0, for_s: float = 0) -> dict[str, Any]:
+        """Start, stop, pause or resume recording; the state, and `from_frame`, the first frame that it holds for.
+
+        `before_s`: frames of the last seconds are of the take too; `for_s`: it ends by itself. Raises SettingsError.
+        """
+        return _recorded(self.call(_record(action, name, before_s, for_s))[0])
+
     def log(self, lines: int = 20) -> list[dict[str, Any]]:
         """The last lines of the run's log."""
         return list(self.call(wire.LogLines(lines=lines))[0]["lines"])
@@ -380,6 +400,11 @@ class AsyncClient(_Calls):
 
     async def mark(self, text: str) -> int:
         return int((await self.call(wire.Mark(text=text)))[0]["frame"])
+
+    async def record(
+        self, action: str = "start", name: str = "", *, before_s: float = 0, for_s: float = 0
+    ) -> dict[str, Any]:
+        return _recorded((await self.call(_record(action, name, before_s, for_s)))[0])
 
     async def stop(self) -> None:
         await self.call(wire.Stop())

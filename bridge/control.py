@@ -31,6 +31,7 @@ from bridge.keys import Guard, serve_with_keys
 from bridge.looking import Look, Looker
 from bridge.slm.orders import ANSWER_S, Errand
 from bridge.stacks import StackWriter
+from bridge.takes import RecordingDesk
 from bridge.trace import Tracer
 from bridge.tuning import Tuning
 from engine.clocks import monotonic_ns
@@ -88,6 +89,7 @@ class Desk:
         self._started = monotonic_ns()
         self._tracer: tuple[Tracer, Path] | None = None
         self._stack: StackWriter | None = None
+        self.recording = RecordingDesk(job, self._tuning, self._looker, self._note)
         self._errand = Errand(job.run_id)
 
     def close(self) -> None:
@@ -120,20 +122,34 @@ class Desk:
 
     def _changed(self, version: int, changes: dict[str, Any]) -> Found:
         """Note it in the run, then wait for the first frame that says it was tracked with this version."""
-        first_place = self._job.frames.newest  # may have been stamped just now
         self._job.status.count("changes")
         text = ", ".join(f"{key} = {value}" for key, value in changes.items()) or "nothing"
         self._note("settings changed", f"settings version {version}: {text}", version=version, changes=changes)
+        raise self._at_its_first_frame(version)
+
+    def _record(self, request: wire.Record) -> Found:
+        desk = self.recording
+        if request.action == "start":
+            version = desk.start(request.name, request.before_s, request.for_s)
+        elif request.action == "resume":
+            version = desk.resume()
+        else:
+            version = desk.stop(paused=request.action == "pause")
+        raise self._at_its_first_frame(version)
+
+    def _at_its_first_frame(self, version: int) -> Later:
+        """The answer to a change: the version, and the first frame that came under it, once there is one."""
+        first_place = max(0, self._job.frames.newest)  # may have been stamped just now
 
         def poll(over: bool) -> Found | None:
             frames = self._job.frames
-            for place in range(max(0, first_place), frames.newest + 1):
+            for place in range(first_place, frames.newest + 1):
                 meta = frames.record(place)
                 if meta["settings"][0] >= version and frames.is_there(place):
                     return self._tuning.describe(version) | {"from_frame": int(meta["frame"][0])}, {}
             return (self._tuning.describe(version) | {"from_frame": None}, {}) if over else None
 
-        raise Later(poll, FRAME_WAIT_S)
+        return Later(poll, FRAME_WAIT_S)
 
     def _preview(self, request: wire.Preview) -> Found:
         look = self._looker.latest()
@@ -202,7 +218,8 @@ class Desk:
         raise Later(poll, request.wait_s)
 
     def _metrics(self, _: wire.Metrics) -> Found:
-        return self._figures.metrics(), {}
+        metrics = self._figures.metrics()
+        return metrics | {"recording": self.recording.facts(metrics)}, {}
 
     def _accounting(self, _: wire.Accounting) -> Found:
         return {"steps": self._figures.accounting(), "lost": self._figures.losses()}, {}
@@ -442,5 +459,6 @@ def main(job: Job) -> None:
         while not job.stopping:
             server.step()
             desk.go_on()
+            desk.recording.look()
             job.status.beat()
         desk.go_on(ending=True)

@@ -6,7 +6,7 @@ protocol, `id` the client's own number of the request, which comes back in the a
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -109,6 +109,16 @@ class SaveStack(Request, frozen=True, kw_only=True, tag="save_stack"):
     count: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
 
+class Record(Request, frozen=True, kw_only=True, tag="record"):
+    """Start, stop, pause or resume recording. `before_s`: what came so long before is of the take too; `for_s`: it ends
+    by itself (0: it does not)."""
+
+    action: Literal["start", "stop", "pause", "resume"]
+    name: Annotated[str, Meta(max_length=60)] = ""
+    before_s: Annotated[float, Meta(ge=0, le=60)] = 0.0
+    for_s: Annotated[float, Meta(ge=0, le=86400)] = 0.0
+
+
 class LogLines(Request, frozen=True, kw_only=True, tag="log"):
     """The last lines of the run's log."""
 
@@ -139,6 +149,7 @@ AnyRequest = (
     | Mark
     | Trace
     | SaveStack
+    | Record
     | LogLines
     | Stop
     | Slm

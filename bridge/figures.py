@@ -88,7 +88,7 @@ class Figures:
             "closed": bool(tally["closed"]),
             "step_ms": steps,
             "seconds": round((monotonic_ns() - rings.plan.started_mono_ns) / 1e9, 1),
-            "bytes_recorded": sum(each.get("bytes", 0) for each in recorder.values()),
+            "bytes_recorded": sum(self._counters(p.name).get("bytes", 0) for p in rings.plan.of_kind("recorder")),
             "processes": self.processes(),
         }
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import SettingsError
-from engine.live import FIXED, LIVE_KEYS, LiveSettings, Version
+from engine.live import FIXED, LIVE_KEYS, LiveSettings, Recording, Version
 from engine.rings import Rings
 from engine.rows import FILTERS, RESULT_META, ROW
 from engine.settings import changed
@@ -51,7 +51,7 @@ class Tuning:
         number = self.live.newest
         experiment = self._wanted(values)
         before = self.live.version(number)
-        wanted = Version(experiment.tracking, experiment.linking, undo_to=number)
+        wanted = Version(experiment.tracking, experiment.linking, undo_to=number, recording=before.recording)
         if (wanted.tracking, wanted.linking) == (before.tracking, before.linking):
             return number, {}
         self._fits(experiment)
@@ -66,7 +66,13 @@ class Tuning:
             target = self.live.version(before.undo_to)
         except VersionGoneError as error:
             raise SettingsError(str(error)) from None
+        target = msgspec.structs.replace(target, recording=before.recording)
         return self._publish(target), _different(before, target)
+
+    def record(self, recording: Recording) -> int:
+        """Record from the next frame on, or not; the version."""
+        now = self.live.version(self.live.newest)
+        return self._publish(msgspec.structs.replace(now, recording=recording))
 
     def preview(
         self, values: Mapping[str, Any], pixels: NDArray[Any], between: Callable[[], None] = lambda: None

@@ -184,6 +184,17 @@ class Linking(Section, frozen=True, kw_only=True):
 class Record(Section, frozen=True, kw_only=True):
     """What is written to the disk."""
 
+    on: Annotated[bool, Meta(description="from the start of a run on; false: `ringtrack record start` begins")] = True
+    before_s: Annotated[
+        float, Meta(ge=0, le=5, description="while recording is off so much is kept, for `record start --before`")
+    ] = 2.0
+    min_free_gb: Annotated[NonNegative, Meta(description="with less disk recording neither starts nor goes on")] = 1.0
+    trigger: Annotated[
+        str,
+        Meta(description='starts a take: "count >= 5", "inside y0:y1, x0:x1", "marker TEXT"; "": nothing does'),
+    ] = ""
+    trigger_s: Annotated[float, Meta(gt=0, le=86400, description="so long is a take that it started")] = 10.0
+    trigger_rest_s: Annotated[NonNegative, Meta(description="so long after such a take it starts no other")] = 0.0
     hdf5: Annotated[bool, Meta(description="tracks, frames and events: tracking_run_001.h5")] = True
     images: Annotated[bool, Meta(description="camera frames, in the HDF5 file")] = False
     tiff: Annotated[bool, Meta(description="camera frames, one file each")] = False

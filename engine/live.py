@@ -2,7 +2,8 @@
 
 Version 1 is the settings that the run was started with. The control server alone publishes further ones; the receiver
 stamps the newest onto each frame as it publishes it, and every step of that frame looks its settings up here. What may
-change is what changes no memory: [linking], and [tracking] without tiles, workers and cores.
+change is what changes no memory: [linking], [tracking] without tiles, workers and cores, and whether anything is
+recorded.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import msgspec
 
 from engine.experiment import Experiment, Linking, Tracking
 from engine.rings import Rings
+from engine.shm.versions import VersionGoneError
 
 FIXED = frozenset(f"tracking.{key}" for key in ("tile_width", "tile_height", "tile_overlap", "workers", "cores"))
 LIVE_KEYS = tuple(
@@ -24,12 +26,26 @@ LIVE_KEYS = tuple(
 """What may be changed while a run goes on."""
 
 
+class Recording(msgspec.Struct, frozen=True):
+    """Whether frames are recorded, and as which take. A take goes on over pauses."""
+
+    on: bool = True
+    paused: bool = False  # off, and to be resumed
+    take: int = 1  # counted from 1; 0: there was none yet
+    name: str = ""
+    before_s: float = 0.0  # frames that were received so long before the first one are of the take too
+    since_ns: int = 0  # CLOCK_MONOTONIC when this was asked for; 0: the start of the run
+    until_ns: int = 0  # when it ends by itself; 0: never
+    why: str = ""  # who or what asked for it
+
+
 class Version(msgspec.Struct, frozen=True):
     """One version of the settings that may change."""
 
     tracking: Tracking
     linking: Linking
     undo_to: int = 0  # the version that Undo brings back; 0: there is none
+    recording: Recording = Recording()
 
 
 class LiveSettings:
@@ -48,12 +64,20 @@ class LiveSettings:
     def version(self, number: int) -> Version:
         """One version. Raises `engine.shm.versions.VersionGoneError`."""
         if number <= 1:
-            return Version(self._first.tracking, self._first.linking)
+            on = self._first.record.on
+            return Version(self._first.tracking, self._first.linking, recording=Recording(on=on, take=int(on)))
         if number not in self._known:
             if len(self._known) >= 64:
                 self._known.clear()
             self._known[number] = msgspec.json.decode(self._versions.text(number), type=Version)
         return self._known[number]
+
+    def recording(self, number: int) -> Recording:
+        """What is recorded under this version; all, if nobody can say any more."""
+        try:
+            return self.version(number).recording
+        except VersionGoneError:
+            return Recording()
 
     def experiment(self, number: int) -> Experiment:
         """The whole experiment as it is under this version."""
@@ -68,4 +92,4 @@ class LiveSettings:
         """What a version says, for people and files: {"version": 2, "tracking": {...}, "linking": {...}}."""
         version = self.version(number)
         sections = {name: msgspec.to_builtins(getattr(version, name)) for name in ("tracking", "linking")}
-        return {"version": number, **sections}
+        return {"version": number, **sections, "recording": msgspec.to_builtins(version.recording)}

@@ -11,11 +11,12 @@ import os
 import time
 import traceback
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from engine.experiment import Experiment
-from engine.live import LiveSettings
+from engine.live import LiveSettings, Recording
 from engine.plan import Plan, ProcessPlan
 from engine.rings import Rings
 from engine.shm.cursors import LosslessReader
@@ -118,9 +119,17 @@ class Job:
     def settings_of(self, version: int) -> dict[str, Any]:
         """What a version of the settings says; its number alone if it is not kept any more."""
         try:
-            return LiveSettings(self.rings).as_dict(version)
+            return self._live.as_dict(version)
         except VersionGoneError:
             return {"version": version}
+
+    def recording_of(self, version: int) -> Recording:
+        """Whether frames under this version of the settings are recorded."""
+        return self._live.recording(version)
+
+    @cached_property
+    def _live(self) -> LiveSettings:
+        return LiveSettings(self.rings)
 
     def frame_writer(self) -> FrameWriter:
         """For the receiver alone."""

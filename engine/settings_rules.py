@@ -328,6 +328,19 @@ def _region_form(e: Experiment) -> Iterator[Fault]:
             )
 
 
+def _trigger_form(e: Experiment) -> Iterator[Fault]:
+    from engine.triggers import parse_trigger
+
+    try:
+        parse_trigger(e.record.trigger)
+    except ValueError:
+        yield Fault(
+            "record.trigger",
+            f"{literal(e.record.trigger)} is not understood",
+            remedy='It is "count >= 5" (or <=, >, <), "inside y0:y1, x0:x1" in pixels, or "marker TEXT".',
+        )
+
+
 def _calibration_files(e: Experiment) -> Iterator[Fault]:
     for name in e.correction.FILES:
         path = getattr(e.correction, name)
@@ -365,6 +378,7 @@ RULES: tuple[Rule, ...] = (
     _slm,
     _cores_form,
     _region_form,
+    _trigger_form,
     _adaptive_below_range,
 )
 MACHINE_RULES: tuple[Rule, ...] = (_cores_exist, _calibration_files, _slm_files)

@@ -79,6 +79,7 @@ class _FrameLoop:
         self._most = max(1, job.frames.slots // 4)
         self._waiting: deque[tuple[int, Future[tuple[np.void, Any] | None]]] = deque()
         self._read = self._written = -1  # newest places
+        self._given_back = -1  # the newest place that the ring may reuse
         self._last_frame = -1
         self._unflushed = 0
         self._count = dict.fromkeys(COUNTERS, 0)
@@ -99,9 +100,12 @@ class _FrameLoop:
                     self._lost(place)
                 elif place is not None:
                     self._read = place
-                    if self._is_closing(place):
+                    meta = self._meta(place)
+                    if meta is not None and int(meta["kind"]) == Kind.CLOSING:
                         break
-                    self._waiting.append((place, pool.submit(self._encode, place)))
+                    for earlier in self._reached_back(place, meta):
+                        self._waiting.append((earlier, pool.submit(self._encode, earlier, True)))
+                    self._waiting.append((place, pool.submit(self._encode, place, self._is_on(meta))))
                 self._write(wait=not room or (place is None and bool(self._waiting)))
                 if (place is None and job.stopping and not self._waiting) or self._clock() > last_call:
                     break
@@ -114,19 +118,39 @@ class _FrameLoop:
             self._flush()
             self._sink.close()
 
-    def _is_closing(self, place: int) -> bool:
+    def _meta(self, place: int) -> np.void | None:
+        """The record of a place; None if it was overwritten meanwhile."""
         try:
             with self._job.frames.view(place) as entry:
-                return int(entry.meta["kind"]) == Kind.CLOSING
-        except OverrunError:
-            return False
+                meta: np.void = entry.meta.copy()
+                return meta
+        except (OverrunError, IndexError):
+            return None
 
-    def _encode(self, place: int) -> tuple[np.void, Any] | None:
+    def _is_on(self, meta: np.void | None) -> bool:
+        return meta is None or self._job.recording_of(int(meta["settings"])).on
+
+    def _reached_back(self, place: int, meta: np.void | None) -> list[int]:
+        """Places before this one, the first of a take, that are of the take too and still in the ring."""
+        if meta is None or not self._is_on(meta):
+            return []
+        before_s = self._job.recording_of(int(meta["settings"])).before_s
+        begin_ns = int(meta["t_received_ns"]) - round(1e9 * before_s)
+        found: list[int] = []
+        while before_s and place > 0:
+            place -= 1
+            earlier = self._meta(place)
+            if earlier is None or self._is_on(earlier) or int(earlier["t_received_ns"]) < begin_ns:
+                break
+            found.append(place)
+        return found[::-1]
+
+    def _encode(self, place: int, on: bool) -> tuple[np.void, Any] | None:
         """In a thread: the frame's record and what is to be written of it; None if it was overwritten meanwhile."""
         try:
             with self._job.frames.view(place) as entry:
                 meta = entry.meta.copy()
-                if int(meta["frame"]) % self._every:
+                if not on or int(meta["frame"]) % self._every:
                     return meta, None
                 return meta, self._sink.encode(meta, entry.data)
         except OverrunError:
@@ -147,7 +171,8 @@ class _FrameLoop:
             self._waiting.popleft()
             done = future.result()
             if done is None:
-                self._lost(self._reader.overrun(place))
+                if place > self._given_back:  # else it was no longer kept for us
+                    self._lost(self._reader.overrun(place))
                 continue
             meta, encoded = done
             if encoded is not None:
@@ -160,7 +185,8 @@ class _FrameLoop:
     def _flush(self) -> None:
         if self._unflushed:
             self._sink.flush()
-            self._reader.done(self._written)
+            self._given_back = max(self._given_back, self._written)
+            self._reader.done(self._given_back)
             self._unflushed = 0
             self._count["flushes"] += 1
         for name, count in self._count.items():

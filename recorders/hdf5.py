@@ -18,7 +18,9 @@ import msgspec
 import numpy as np
 
 from engine.clocks import measure_utc_offset, monotonic_ns
+from engine.live import Recording
 from engine.process import Job
+from engine.rows import State
 from recorders.hdf5file import DiskError, RunFile
 from recorders.inbox import Inbox
 from recorders.loop import COUNTERS, record
@@ -26,6 +28,7 @@ from recorders.metadata import About
 from recorders.parts import Position, part_path, part_paths, position_before
 from recorders.runfolder import RunFolder
 from recorders.tables import Table
+from recorders.takes import OFF, ON
 
 __all__ = ["COUNTERS", "Hdf5Recorder", "main"]
 
@@ -39,6 +42,7 @@ class Hdf5Recorder:
         about: About,
         inbox: Inbox | None = None,
         settings_of: Callable[[int], dict[str, Any]] = lambda version: {"version": version},
+        recording_of: Callable[[int], Recording] = lambda version: Recording(),
     ) -> None:
         """`first` is the file of part 1; the part of `about` is set to the one that is made.
 
@@ -49,6 +53,9 @@ class Hdf5Recorder:
         self._last: np.void | None = None
         self._inbox = inbox
         self._settings_of = settings_of
+        self._recording_of = recording_of
+        self._recording: Recording | None = None  # of the frame before
+        self._first_recorded = -1  # since recording was off
 
     def open(self) -> Callable[[int], Position]:
         part = max(part_paths(self._first), default=0) + 1
@@ -62,6 +69,7 @@ class Hdf5Recorder:
 
     def frame(self, meta: np.void, rows: Table) -> None:
         self._events_at(meta)
+        self._takes_at(meta)
         self._file.frame(meta, rows)
         if meta["extra_bytes"]:
             self._file.extra(int(meta["frame"]), _json_of(bytes(meta["extra"]), int(meta["extra_bytes"])))
@@ -100,6 +108,24 @@ class Hdf5Recorder:
         if meta["settings"] != last["settings"]:
             self._event(frame, "settings", self._settings_of(int(meta["settings"])))
 
+    def _takes_at(self, meta: np.void) -> None:
+        """Write down where a take begins, which may be before the frame that it was asked for at, and where it ends."""
+        frame, recording, before = int(meta["frame"]), self._recording_of(int(meta["settings"])), self._recording
+        self._recording = recording
+        if meta["state"] == State.TRACKED and self._first_recorded < 0:
+            self._first_recorded = frame
+        if before is not None and (recording.on, recording.take) == (before.on, before.take):
+            return
+        if before is None and recording == Recording():
+            return  # a run that records from its start says nothing of it
+        said = {"take": recording.take, "name": recording.name, "why": recording.why}
+        if recording.on:
+            first = self._first_recorded if before is None or not before.on else frame
+            self._event(frame if first < 0 else first, ON, said | {"asked_at": frame})
+        else:
+            self._event(frame, OFF, said)
+            self._first_recorded = -1
+
     def _take_inbox(self) -> None:
         """Events of others stand at the frame that was newest when they were read."""
         frame = -1 if self._last is None else int(self._last["frame"])
@@ -114,7 +140,7 @@ def main(job: Job) -> int:
     """Record the run's results until the ring says that it has ended; the exit status."""
     folder = RunFolder(job.run_folder)
     about = About(job.experiment, job.run_id, folder.name, utc_offset_ns=measure_utc_offset().offset_ns)
-    recorder = Hdf5Recorder(folder.hdf5, about, Inbox(job.run_folder), job.settings_of)
+    recorder = Hdf5Recorder(folder.hdf5, about, Inbox(job.run_folder), job.settings_of, job.recording_of)
     try:
         record(job, recorder)
     except DiskError as error:

@@ -31,6 +31,7 @@ from recorders.streams import write_streams
 from recorders.tables import (
     EVENTS,
     EXTRA,
+    PAUSED,
     STEPS,
     TABLES,
     Table,
@@ -72,7 +73,8 @@ class RunFile:
         """
         self.path = path
         self.rows = 0
-        self.frames = 0
+        self.frames = 0  # that were recorded
+        self.paused = 0  # that came while recording was off
         self.flushes = 0
         self._numbers = 0  # rows of /frames
         self._lost_at: Counter[int] = Counter()
@@ -137,9 +139,10 @@ class RunFile:
         self._make_frame_rows()
         self._append_gathered()
         self.flushes += 1
-        count = max(self.frames, 1)
+        count = max(self.frames + self.paused, 1)
         metrics: dict[str, int | float] = {
             "frames_recorded": self.frames,
+            "frames_paused": self.paused,
             "frames_lost": sum(self._lost_at.values()),
             "rows": self.rows,
             "flushes": self.flushes,
@@ -187,7 +190,9 @@ class RunFile:
         ends = self.rows + np.cumsum(table["rows"], dtype=np.int64)
         table["first_row"] = ends - table["rows"]
         self.rows = int(ends[-1])
-        self.frames += len(table)
+        paused = int((metas["state"] == PAUSED).sum())
+        self.paused += paused
+        self.frames += len(table) - paused
         latency_ns = table["t_published_ns"] - table["t_received_ns"]
         self._latency_ns = (
             self._latency_ns[0] + int(latency_ns.sum()),

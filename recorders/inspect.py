@@ -18,7 +18,7 @@ from recorders.join import accounting, joined_frames, lost_ranges
 from recorders.metadata import read_group
 from recorders.parts import Part, opened, part_paths, read_parts, read_rows
 from recorders.run import Run
-from recorders.tables import LOST, NO_CODE, Table
+from recorders.tables import LOST, NO_CODE, PAUSED, Table
 
 SHOWN = 12
 """Losses shown in the text; the JSON has them all."""
@@ -63,6 +63,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     parts: int
     bytes: int
     frames_recorded: int
+    frames_paused: int  # came while recording was off
     frames_lost: int
     first_frame: int
     last_frame: int
@@ -97,7 +98,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             f"{self.run} ({self.name})  {self.state}  {self.path}",
             f"  {self.parts} file{'s' * (self.parts > 1)}, {self.bytes / 1e6:.1f} MB, run id {self.run_id}",
             f"  frames    {self.first_frame} to {self.last_frame}: {self.frames_recorded} recorded, "
-            f"{self.frames_lost} lost, {self.sequences} sequence{'s' * (self.sequences != 1)}, "
+            + (f"{self.frames_paused} while recording was off, " if self.frames_paused else "")
+            + f"{self.frames_lost} lost, {self.sequences} sequence{'s' * (self.sequences != 1)}, "
             f"{self.seconds:.1f} s at {self.fps:.4g} frames/s",
             f"  tracks    {self.rows} rows, {self.particles} particles, {self.features_mean:.1f} a frame"
             + (f", {self.overflow} cut beyond ring.max_particles" if self.overflow else ""),
@@ -135,6 +137,7 @@ def inspect(path: str | Path) -> Report:
     with opened(paths[-1]) as file:
         complete = bool(read_group(file, "processing_metrics")["complete"])
     arrived = frames[frames["state_code"] != LOST]
+    paused = int((arrived["state_code"] == PAUSED).sum())
     rows, particles, faults = _check_tracks(parts)
     seconds, fps = _rate(arrived)
     losses = lost_ranges(parts)
@@ -146,7 +149,8 @@ def inspect(path: str | Path) -> Report:
         state="being recorded" if live else "finished" if complete else "cut short",
         parts=len(paths),
         bytes=sum(part.stat().st_size for part in paths),
-        frames_recorded=len(arrived),
+        frames_recorded=len(arrived) - paused,
+        frames_paused=paused,
         frames_lost=int((frames["step_code"] != NO_CODE).sum()),
         first_frame=int(frames["frame"][0]) if len(frames) else -1,
         last_frame=int(frames["frame"][-1]) if len(frames) else -1,

@@ -18,7 +18,7 @@ import numpy as np
 
 from recorders.hdf5file import append, write_index
 from recorders.parts import Part, opened, part_paths, read_parts, read_rows
-from recorders.tables import LOST, NO_CODE, RANGES, TABLES, Table, account, once, unwritten
+from recorders.tables import LOST, NO_CODE, PAUSED, RANGES, TABLES, Table, account, once, unwritten
 
 ROOM = 1.05
 """Free disk space that is wanted, in sizes of the joined file."""
@@ -157,7 +157,9 @@ def _write_metrics(out: h5py.File, parts: list[Part], frames: Table) -> None:
     arrived = frames[frames["state_code"] != LOST]
     latency_ms = (arrived["t_published_ns"] - arrived["t_received_ns"]) / 1e6
     attributes = out["metadata/processing_metrics"].attrs
-    attributes["frames_recorded"] = len(arrived)
+    paused = int((arrived["state_code"] == PAUSED).sum())
+    attributes["frames_recorded"] = len(arrived) - paused
+    attributes["frames_paused"] = paused
     attributes["frames_lost"] = int((frames["step_code"] != NO_CODE).sum())
     attributes["rows"] = sum(part.tracks for part in parts)
     attributes["first_frame"], attributes["last_frame"] = int(frames["frame"][0]), int(frames["frame"][-1])

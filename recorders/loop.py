@@ -10,7 +10,7 @@ States of a recorder: open -> frames and losses, flushed now and then -> closed 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -23,10 +23,12 @@ from engine.shm.ledger import LedgerOverrunError
 from engine.shm.ring import OverrunError
 from recorders.losses import Losses, pieces
 from recorders.parts import Position
-from recorders.tables import Table
+from recorders.tables import PAUSED, Table
+from recorders.takes import Result, Takes
 
-COUNTERS = ("frames_recorded", "frames_lost", "rows", "bytes", "flushes")
-"""Of every recorder: frames that arrived, numbers that did not, rows of particles; bytes of its file."""
+COUNTERS = ("frames_recorded", "frames_paused", "frames_lost", "rows", "bytes", "flushes")
+"""Of every recorder: frames that arrived while recording was on, and while it was off; numbers that did not arrive;
+rows of particles; bytes of its file."""
 
 BEAT_S = 0.1
 AFTER_ALL = 2**63 - 1
@@ -73,6 +75,7 @@ class _Loop:
         settings = job.experiment
         self._flush_s = min(settings.record.flush_s, settings.ring.hold_s / 3)
         self._most_places = max(1, job.results.slots // 4)
+        self._takes = Takes(job.recording_of, settings.record.before_s, job.results.slots // 2)
         self._losses: Losses | None = None
         self._missed = 0  # places overrun since the last frame
         self._last = -1  # the newest place that was handed on
@@ -96,24 +99,26 @@ class _Loop:
                 copied = self._copy(place)
                 place = reader.overrun(place) if copied is None else place
             if isinstance(place, Gap):
+                self._take(earlier, self._takes.rest())
                 self._overrun(place)
             elif place is not None and copied is not None:
                 meta, rows = copied
                 if meta["kind"] == Kind.CLOSING:
+                    self._take(earlier, self._takes.rest())
                     self._end(earlier, int(meta["ledger"]))
                     # Never past the closing place: killed from here on, the next one has to meet it, to know the end.
                     reader.done(self._last)
                     return
-                self._frame(earlier, meta, rows)
-                self._last = place
+                self._take(earlier, self._takes.push(Result(place, meta, rows)))
             if (place is None and job.stopping) or self._clock() > last_call:
-                self._end(
-                    earlier, job.ledger.count
-                )  # Told to leave without a closing place: whoever would write it is dead.
+                # Told to leave without a closing place: whoever would write it is dead.
+                self._take(earlier, self._takes.rest())
+                self._end(earlier, job.ledger.count)
                 reader.done(self._last)
                 return
-            if self._clock() >= next_flush or self._counts["frames_recorded"] >= self._most_places:
-                if self._counts["frames_recorded"]:
+            taken = self._counts["frames_recorded"] + self._counts["frames_paused"]
+            if self._clock() >= next_flush or taken >= self._most_places:
+                if taken:
                     self._recorder.flush()
                     self._flushed()
                     reader.done(self._last)
@@ -126,6 +131,11 @@ class _Loop:
                 return entry.meta.copy(), entry.data[: int(entry.meta["rows"])].copy()
         except OverrunError:
             return None
+
+    def _take(self, earlier: Callable[[int], Position], results: Iterator[Result]) -> None:
+        for place, meta, rows in results:
+            self._frame(earlier, meta, rows)
+            self._last = place
 
     def _frame(self, earlier: Callable[[int], Position], meta: np.void, rows: Table) -> None:
         frame, sequence, ledger = int(meta["frame"]), int(meta["sequence"]), int(meta["ledger"])
@@ -146,7 +156,7 @@ class _Loop:
             self._losses.next_frame = frame + 1
         self._losses.ledger, self._missed = ledger, 0
         self._recorder.frame(meta, rows)
-        self._counts["frames_recorded"] += 1
+        self._counts["frames_paused" if meta["state"] == PAUSED else "frames_recorded"] += 1
         self._counts["rows"] += len(rows)
 
     def _end(self, earlier: Callable[[int], Position], ledger: int) -> None:

@@ -30,6 +30,7 @@ FORMAT = 1
 
 METRICS: dict[str, type] = {
     "frames_recorded": int,  # rows of /frames of frames that arrived
+    "frames_paused": int,  # rows of /frames of frames that came while recording was off
     "frames_lost": int,  # rows of /frames of frames that did not, and of those whose tracking failed
     "rows": int,  # rows of /tracks
     "flushes": int,

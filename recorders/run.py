@@ -23,7 +23,8 @@ from recorders.parts import Part, RunError, opened, part_paths, read_parts, read
 from recorders.pictures import Pictures
 from recorders.slm import read_slm
 from recorders.streams import read_streams
-from recorders.tables import EVENTS, EXTRA, FRAMES, Table, joined_text, once
+from recorders.tables import EVENTS, EXTRA, FRAMES, PAUSED, Table, joined_text, once
+from recorders.takes import takes_of
 
 GROUPS = ("acquisition_params", "tracking_config", "system_info", "processing_metrics")
 
@@ -107,6 +108,18 @@ class Run:
         """Every loss as a range of frame numbers, with step and cause."""
         finished = self._finished("accounting/lost")
         return _as_frame(lost_ranges(self._parts) if finished is None else finished[finished["first"] >= 0])
+
+    @cached_property
+    def paused(self) -> int:
+        """How many frames came while recording was off."""
+        if len(part_paths(self.path)) == 1:
+            return int(self.metadata["processing_metrics"].get("frames_paused", 0))
+        return int((self.frames_array["state_code"] == PAUSED).sum())
+
+    @cached_property
+    def takes(self) -> pd.DataFrame:
+        """The takes of the run: number, name, first and last frame, and how many frames were recorded of it."""
+        return takes_of(self.events, self.frames_array)
 
     @cached_property
     def streams(self) -> dict[str, pd.DataFrame]:

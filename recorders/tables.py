@@ -23,7 +23,10 @@ Table = npt.NDArray[np.void]
 LOST = 2
 """`state_code` of a frame that never came; 0 and 1 are `engine.rows.State`."""
 
-STATE_WORDS = {State.TRACKED: "tracked", State.FAILED: "failed", LOST: "lost"}
+PAUSED = 3
+"""`state_code` of a frame that came while recording was off: a row of `/frames`, none of `/tracks`."""
+
+STATE_WORDS = {State.TRACKED: "tracked", State.FAILED: "failed", LOST: "lost", PAUSED: "paused"}
 STEP_WORDS = {step: step.name.lower() for step in Step}
 TIME_SOURCE_WORDS = {source: source.name.lower() for source in TimeSource}
 NO_CODE = -1
@@ -58,7 +61,7 @@ FRAMES = np.dtype(
         ("frame", "<i8"),  # never reused, proportional to time
         ("counter", "<i8"),  # the camera's own count; -1 if lost
         ("sequence", "<i4"),
-        ("state", "S8"),  # tracked, failed, lost
+        ("state", "S8"),  # tracked, failed, lost, paused
         ("step", "S8"),  # where it was lost; empty if it was not
         ("cause", "S32"),  # why, in words
         ("rows", "<i4"),  # its rows in /tracks

@@ -33,6 +33,8 @@ COMMANDS = {
     "set": ("engine.cli.set", "Change settings of a run while it goes on."),
     "slm": ("engine.cli.slm", "Hold and move particles with light."),
     "keys": ("engine.cli.keys", "Make the keys that let other computers steer a run."),
+    "record": ("engine.cli.record", "Start, stop or pause recording while tracking goes on."),
+    "mark": ("engine.cli.mark", "Mark this moment in a run's events; a rule may wait for it."),
     "note": ("engine.cli.note", "Write a remark into a run's events."),
     "report": ("engine.cli.report", "Write one HTML file about a finished run."),
     "export": ("engine.cli.export", "Write a run's tracks or frames for another program."),

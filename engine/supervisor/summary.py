@@ -48,6 +48,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     frames_tracked: int
     frames_recorded: int
     frames_lost: int
+    frames_paused: int  # came while recording was off
     fps: float  # published frames a second, from the first frame received to the last published
     latency_ms: dict[str, float]  # p50, p99, p99.9, max, from received to published
     features_mean: float  # rows of a frame, after the filters
@@ -78,6 +79,7 @@ class Recording(msgspec.Struct, frozen=True):
     """What the HDF5 file of the run says."""
 
     frames: int  # with their rows
+    paused: int  # that came while recording was off
     last_frame: int  # the last number in it
     lost: list[LostRange]  # what was lost in tracking and what the recorder itself did not get
     lost_at: dict[str, int]  # frames lost at each step
@@ -130,6 +132,7 @@ def summarise(
         frames_tracked=tally["tracked"],
         frames_recorded=recording.frames if recording else 0,
         frames_lost=sum(step.lost for step in accounting),
+        frames_paused=recording.paused if recording else 0,
         fps=round(truth.published / seconds, 3) if seconds > 0 and truth.published > 1 else 0.0,
         latency_ms=truth.latency_ms,
         features_mean=round(tally["rows"] / tally["tracked"], 3) if tally["tracked"] else 0.0,
@@ -183,7 +186,8 @@ def _account(truth: Truth, recording: Recording | None) -> list[StepAccount]:
     steps.append(StepAccount("linker", tracked, tracked, 0, 0))
     if recording:
         # The run has ended: what is not in the file will not come any more.
-        steps.append(StepAccount("recorder", tracked, recording.frames, tracked - recording.frames, 0))
+        wanted = tracked - recording.paused
+        steps.append(StepAccount("recorder", wanted, recording.frames, wanted - recording.frames, 0))
     return steps
 
 

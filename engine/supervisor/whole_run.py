@@ -270,15 +270,16 @@ def _finish_recording(plan: Plan, log: Log) -> Recording | None:
         opened = Run.open(first)
         account, lost = opened.accounting, opened.lost
         last_frame = int(opened.metadata["processing_metrics"]["last_frame"])
+        paused = opened.paused
     except RunError as error:
         log("error", str(error))
-        return Recording(0, -1, [], {})
+        return Recording(0, 0, -1, [], {})
     recorder = Step.RECORDER.name.lower()
     own = lost[lost["step"].isin([Step.TRACKER.name.lower(), recorder])]
     columns = (own[name].tolist() for name in ("first", "last", "step", "cause"))
     lost_at = {str(step): int(count) for step, count in account["lost"].items()}
     ranges = [LostRange(*row) for row in zip(*columns)]
-    return Recording(int(account["out"][recorder]), last_frame, ranges, lost_at)
+    return Recording(int(account["out"][recorder]) - paused, paused, last_frame, ranges, lost_at)
 
 
 def _clear_marks(folder: Path) -> None:

@@ -187,6 +187,7 @@ def test_the_closing_account_names_what_was_lost() -> None:
         frames_tracked=294,
         frames_recorded=294,
         frames_lost=6,
+        frames_paused=0,
         fps=24.0,
         latency_ms={"p50": 1.0, "p99": 2.5, "p99.9": 3.0, "max": 3.25},
         features_mean=187.5,

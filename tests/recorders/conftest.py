@@ -17,6 +17,7 @@ import pytest
 from engine.accounting import LOSS, Cause, Step
 from engine.experiment import Experiment
 from engine.frames import Kind
+from engine.live import Recording
 from engine.rows import RESULT_META, ROW
 from engine.shm.cursors import Gap
 from engine.shm.ring import OverrunError
@@ -75,6 +76,7 @@ class FakeJob:
     run_id: str = "0123456789abcdef"
     stopping: bool = False
     slots: int = 1000
+    recordings: dict[int, Recording] = field(default_factory=dict)  # by version of the settings
 
     def __post_init__(self) -> None:
         self.logged: list[tuple[str, str]] = []
@@ -90,6 +92,9 @@ class FakeJob:
 
     def settings_of(self, version: int) -> dict[str, Any]:
         return {"version": version}
+
+    def recording_of(self, version: int) -> Recording:
+        return self.recordings.get(version, Recording())
 
     @property
     def results(self) -> FakeJob:

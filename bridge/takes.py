@@ -1,0 +1,209 @@
+"""Start, stop and pause of recording while tracking goes on: by request, by a rule, by the clock, by a full disk.
+
+The control server owns one. What it decides is a version of the settings (`engine.live.Recording`), so every recorder
+sees it at the same frame; a control server that starts again goes on from the version in force.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from bridge.looking import Looker
+from bridge.tuning import Tuning
+from engine.clocks import monotonic_ns
+from engine.errors import MachineError, SettingsError
+from engine.live import Recording
+from engine.shm.ring import OverrunError
+from engine.triggers import parse_trigger
+
+if TYPE_CHECKING:
+    from engine.process import Job
+
+NS = 1_000_000_000
+LOOK_EVERY_S = 0.02
+DISK_EVERY_S = 1.0
+
+
+class RecordingDesk:
+    """Decides whether frames are recorded. `look` is called again and again; the rest answers requests."""
+
+    def __init__(
+        self,
+        job: Job,
+        tuning: Tuning,
+        looker: Looker,
+        note: Callable[[str, str], None],
+        clock_ns: Callable[[], int] = monotonic_ns,
+        free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
+    ) -> None:
+        """`note(kind, message)` writes into the events of the run."""
+        self._job = job
+        self._tuning = tuning
+        self._looker = looker
+        self._note = note
+        self._clock_ns = clock_ns
+        self._free_bytes = free_bytes
+        settings = job.experiment.record
+        self._trigger = parse_trigger(settings.trigger)
+        self._min_free_bytes = settings.min_free_gb * 1e9
+        self._place = looker.newest  # of the newest result that the rule was asked about
+        self._events = _Tail(job.run_folder / "events.jsonl")
+        self._rest_ends_ns = 0  # the rule starts nothing before
+        self._look_due = self._disk_due = 0.0
+
+    @property
+    def now(self) -> Recording:
+        """What is in force."""
+        return self._tuning.live.recording(self._tuning.live.newest)
+
+    def start(self, name: str = "", before_s: float = 0.0, for_s: float = 0.0, why: str = "asked for") -> int:
+        """Begin a take; the version. Raises SettingsError if one is going on, MachineError if the disk is too full."""
+        now = self.now
+        if now.on:
+            raise SettingsError(f"{_called(now)} is being recorded already; stop it first")
+        most = self._job.experiment.record.before_s
+        if before_s > most:
+            raise SettingsError(f"only the last {most:g} s are kept for this (record.before_s), not {before_s:g}")
+        self._refuse_if_full()
+        t_ns = self._clock_ns()
+        return self._publish(
+            Recording(
+                on=True, take=now.take + 1, name=name, before_s=before_s, since_ns=t_ns,
+                until_ns=t_ns + round(for_s * NS) if for_s else 0, why=why,
+            )
+        )  # fmt: skip
+
+    def stop(self, why: str = "asked for", *, paused: bool = False) -> int:
+        """End the take, or interrupt it (`paused`). Raises SettingsError if none is going on."""
+        now = self.now
+        if not now.on and not (now.paused and not paused):
+            raise SettingsError("nothing is being recorded" + (f"; {_called(now)} is paused" if now.paused else ""))
+        changes: dict[str, Any] = {"on": False, "paused": paused, "since_ns": self._clock_ns(), "before_s": 0.0}
+        return self._publish(msgspec.structs.replace(now, until_ns=0, why=why, **changes))
+
+    def resume(self) -> int:
+        """Go on with a take that was interrupted. Raises SettingsError, MachineError."""
+        now = self.now
+        if not now.paused:
+            raise SettingsError("no take is paused; start one")
+        self._refuse_if_full()
+        changes: dict[str, Any] = {"on": True, "paused": False, "since_ns": self._clock_ns()}
+        return self._publish(msgspec.structs.replace(now, why="resumed", **changes))
+
+    def look(self) -> None:
+        """Has the time of a take come, is the disk full, is there what the rule waits for?"""
+        if time.monotonic() < self._look_due:
+            return
+        self._look_due = time.monotonic() + LOOK_EVERY_S
+        now, t_ns = self.now, self._clock_ns()
+        if now.on:
+            if now.until_ns and t_ns >= now.until_ns:
+                self.stop("its time was over")
+                self._rest_ends_ns = t_ns + round(self._job.experiment.record.trigger_rest_s * NS)
+            elif time.monotonic() >= self._disk_due:
+                self._disk_due = time.monotonic() + DISK_EVERY_S
+                if (free := self._free()) < self._min_free_bytes:
+                    self._note("recording stopped", f"recording stopped: {self._too_full(free)}")
+                    self.stop("the disk is full")
+        pulled = self._pulled()
+        if pulled and not self.now.on and not now.paused and t_ns >= self._rest_ends_ns:
+            settings = self._job.experiment.record
+            try:
+                self.start("", settings.before_s, settings.trigger_s, why=pulled)
+            except MachineError as error:
+                self._rest_ends_ns = t_ns + NS
+                self._note("recording refused", str(error))
+
+    def facts(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """The state for people and pages, from the run's metrics: duration, size, minutes of disk left."""
+        now, free = self.now, self._free()
+        begun_ns = now.since_ns or self._job.plan.started_mono_ns
+        rate = metrics["bytes_recorded"] / max(1.0, metrics["seconds"])
+        return {
+            "on": now.on, "paused": now.paused, "take": now.take, "name": now.name, "why": now.why,
+            "seconds": round((self._clock_ns() - begun_ns) / NS, 1) if now.on else 0.0,
+            "ends_in_s": round(max(0, now.until_ns - self._clock_ns()) / NS, 1) if now.on and now.until_ns else None,
+            "frames": metrics["recorded"], "bytes": metrics["bytes_recorded"], "disk_free_bytes": free,
+            "disk_minutes_left": round((free - self._min_free_bytes) / rate / 60, 1) if rate else None,
+            "trigger": self._trigger.text if self._trigger else "",
+        }  # fmt: skip
+
+    def _pulled(self) -> str:
+        """What pulled the trigger since the last look; "" if nothing did."""
+        if self._trigger is None:
+            return ""
+        for text in self._events.read() if self._trigger.words else ():
+            if self._trigger.of_event(text):
+                return f"trigger: {self._trigger.text}"
+        if self._trigger.of_rows is None:
+            return ""
+        first, newest = max(self._place + 1, self._looker.first_kept()), self._looker.newest
+        self._place = newest
+        for place in range(first, newest + 1):
+            try:
+                look = self._looker.result(place)
+            except OverrunError:
+                continue
+            if look is not None and self._trigger.of_rows(look.rows):
+                return f"trigger: {self._trigger.text} at frame {look.meta['frame']}"
+        return ""
+
+    def _publish(self, recording: Recording) -> int:
+        version = self._tuning.record(recording)
+        state = "is recorded" if recording.on else "is paused" if recording.paused else "has ended"
+        self._job.log("info", f"{_called(recording)} {state}: {recording.why}", event="recording")
+        return version
+
+    def _free(self) -> int:
+        try:
+            return self._free_bytes(self._job.run_folder)
+        except OSError:  # a network drive that is away: the recorders will tell
+            return 1 << 62
+
+    def _refuse_if_full(self) -> None:
+        if (free := self._free()) < self._min_free_bytes:
+            raise MachineError(f"recording does not start: {self._too_full(free)}")
+
+    def _too_full(self, free: int) -> str:
+        return (
+            f"{free / 1e9:.1f} GB are free at {self._job.run_folder}, record.min_free_gb is "
+            f"{self._min_free_bytes / 1e9:g}. Make room, or record less"
+        )
+
+
+def _called(recording: Recording) -> str:
+    return f"take {recording.take}" + (f" ({recording.name})" if recording.name else "")
+
+
+class _Tail:
+    """Texts of events that were appended since the last look."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = path.stat().st_size if path.exists() else 0
+
+    def read(self) -> list[str]:
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._position)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        whole = data[: data.rfind(b"\n") + 1]
+        self._position += len(whole)
+        return [text for line in whole.splitlines() if (text := _text_of(line))]
+
+
+def _text_of(line: bytes) -> str:
+    try:
+        event = json.loads(line)
+        return str(event.get("message", "")) if event.get("event") in ("mark", "marker", "note") else ""
+    except (ValueError, AttributeError):
+        return ""

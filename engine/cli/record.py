@@ -1,0 +1,38 @@
+"""`ringtrack record start|stop|pause|resume`: takes of a run that goes on."""
+
+from __future__ import annotations
+
+import click
+
+from engine.cli import output
+from engine.cli.times import Seconds
+
+
+@click.command()
+@click.argument("action", type=click.Choice(["start", "stop", "pause", "resume"]))
+@click.argument("name", required=False, default="")
+@click.option("--before", type=Seconds(), default=0.0, help="What came so long before is of the take too: 2s.")
+@click.option("--for", "for_s", type=Seconds(), default=0.0, help="It ends by itself after so long: 30s, 5min.")
+@click.option("--run", help="The beginning of its id, its folder or its process number, where several go on.")
+@output.json_option
+def command(action: str, name: str, before: float, for_s: float, run: str | None, as_json: bool) -> None:
+    """Record the frames from now on as a take called NAME, or stop; tracking goes on all the while.
+
+    A run records from its start unless the settings say record.on = false. While recording is off, `/frames` has a row
+    for each frame that came, with the state "paused", and nothing is written of its particles and pixels.
+    """
+    from bridge.client import Client
+    from bridge.control import local_address
+    from engine.cli.choose import choose
+
+    if action != "start" and (name or before or for_s):
+        raise click.UsageError("NAME, --before and --for belong to `record start`.")
+    with Client(local_address(choose(run).plan.run_id)) as client:
+        done = client.record(action, name, before_s=before, for_s=for_s)
+    if as_json:
+        output.result_json(done)
+        return
+    take = f"take {done['take']}" + (f" ({done['name']})" if done["name"] else "")
+    when = "the next frame" if done["from_frame"] is None else f"frame {done['from_frame']}"
+    state = "is recorded from" if done["on"] else "is paused from" if done["paused"] else "ended before"
+    output.result(f"{take} {state} {when}" + (" on" if done["on"] or done["paused"] else ""))
