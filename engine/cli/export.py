@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from engine.cli import output
-from engine.cli.replay import Seconds
+from engine.cli.times import Seconds
 from recorders.export import FORMATS
 
 
