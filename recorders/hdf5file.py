@@ -20,12 +20,14 @@ from typing import Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from engine.accounting import LOSS, Cause, Step
 from engine.errors import MachineError
 from engine.rows import RESULT_META, State
 from recorders import h5clear
 from recorders.metadata import About, write_about, write_metrics
+from recorders.particles import Particles, make_particles, write_particles
 from recorders.slm import write_slm
 from recorders.streams import write_streams
 from recorders.tables import (
@@ -83,6 +85,7 @@ class RunFile:
         self._waiting = np.zeros(METAS, RESULT_META)  # frames whose rows of /frames are still to be made
         self._waiting_count = 0
         self._gathered = {name: _Gathered(dtype) for name, dtype in TABLES.items()}
+        self._particles = Particles()
         making = path.with_name(path.name + ".making")
         self._file = _create(path, making)
         write_about(self._file, about)
@@ -99,6 +102,7 @@ class RunFile:
         self._steps = self._file.create_dataset("accounting/steps", shape=(len(Step),), dtype=STEPS)
         for name in ("tracks", "frames"):
             self._file.create_dataset(f"index/{name}", shape=(0, 2), maxshape=(None, 2), chunks=(1024, 2), dtype="<i8")
+        make_particles(self._file)
         write_metrics(self._file, {"first_frame": -1, "last_frame": -1})
         self._file.swmr_mode = True
         self._held = h5clear.hold(making)  # before it has a name under which its mark could be taken away
@@ -169,6 +173,8 @@ class RunFile:
         if complete:
             self.flush()
         with self._writing():
+            if complete:
+                write_particles(self._file, self._particles.table())
             write_index(self._file)
             write_metrics(self._file, {"complete": int(complete)})
             self._file.flush()
@@ -228,7 +234,10 @@ class RunFile:
         with self._writing():
             for name, gathered in self._gathered.items():
                 if gathered.count:
-                    append(self._file[name], gathered.take())
+                    rows = gathered.take()
+                    append(self._file[name], rows)
+                    if name == "tracks":
+                        self._particles.add(rows)
 
     def _refuse_if_full(self) -> None:
         free = shutil.disk_usage(self.path.parent).free
@@ -304,15 +313,20 @@ def write_index(file: h5py.File) -> None:
     For programs that cannot read HDF5 tables (Octave): they can read bytes.
     """
     for name in ("tracks", "frames"):
-        dataset = file[name]
-        places: list[tuple[int, int]] = []
-        dataset.id.chunk_iter(lambda chunk, out=places: out.append((chunk.chunk_offset[0], chunk.byte_offset)))
-        step, total = dataset.chunks[0], dataset.shape[0]
-        table = [(byte, min(step, total - first)) for first, byte in sorted(places) if first < total]
+        table = index_of(file[name])
         index = file[f"index/{name}"]
         index.resize((len(table), 2))
-        if table:
-            index[...] = np.array(table, "<i8")
+        if len(table):
+            index[...] = table
+
+
+def index_of(dataset: h5py.Dataset) -> npt.NDArray[np.int64]:
+    """The (byte, rows) of each block of a table, `(blocks, 2)`."""
+    places: list[tuple[int, int]] = []
+    dataset.id.chunk_iter(lambda chunk: places.append((chunk.chunk_offset[0], chunk.byte_offset)))
+    step, total = dataset.chunks[0], dataset.shape[0]
+    table = [(byte, min(step, total - first)) for first, byte in sorted(places) if first < total]
+    return np.array(table, "<i8").reshape(-1, 2)
 
 
 def _create(path: Path, making: Path) -> h5py.File:

@@ -86,6 +86,7 @@ class ImageFile:
             "images", (0, height, width), dtype, maxshape=(None, height, width), chunks=(1, height, width),
             shuffle=True, **hdf5plugin.Zstd(clevel=level),
         )  # fmt: skip
+        self._images.attrs["whole"] = int((height, width) == shape_hw)  # else the checksums are of more than is here
         self._images.attrs["region_x"], self._images.attrs["region_y"] = x, y
         self._frames = self._file.create_dataset("frames", (0,), FRAMES, maxshape=(None,), chunks=(4096,))
         self._file.swmr_mode = True

@@ -7,6 +7,7 @@ other; `Report.text` and `Report.json` show it. A *fault* is something that this
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -14,11 +15,16 @@ import numpy as np
 
 from engine.rows import FILTERS
 from recorders import h5clear
-from recorders.join import accounting, joined_frames, lost_ranges
+from recorders.image_check import check_images
+from recorders.join import accounting, lost_ranges
 from recorders.metadata import read_group
-from recorders.parts import Part, opened, part_paths, read_parts, read_rows
+from recorders.parts import Part, frame_blocks, opened, owned_blocks, part_paths, read_parts
 from recorders.run import Run
-from recorders.tables import LOST, NO_CODE, PAUSED, Table
+from recorders.tables import FRAMES, LOST, NO_CODE, PAUSED, Table
+
+READ = ("frame", "sequence", *(f"removed_{name}" for name in FILTERS), "overflow", "t_camera_ns", "t_received_ns")
+READ += ("t_published_ns", "settings", "state_code", "step_code")
+"""Columns of `/frames` that are looked at."""
 
 SHOWN = 12
 """Losses shown in the text; the JSON has them all."""
@@ -59,7 +65,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     run_id: str
     name: str
-    state: str  # "finished", "being recorded", "cut short"
+    state: str  # "finished", "being recorded", "cut short", "repaired"
     parts: int
     bytes: int
     frames_recorded: int
@@ -70,6 +76,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     sequences: int
     seconds: float  # of camera time from the first frame to the last
     fps: float  # measured from camera times; 0 if there are too few frames
+    images: int  # camera frames in the HDF5 files
+    images_compared: int  # of them found equal to the sender's checksum, or not
     rows: int
     particles: int
     features_mean: float
@@ -105,6 +113,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             + (f", {self.overflow} cut beyond ring.max_particles" if self.overflow else ""),
             "  removed   " + (", ".join(f"{name} {n}" for name, n in self.removed.items() if n) or "nothing"),
         ]
+        if self.images:
+            lines.append(f"  images    {self.images}, all decoded, {self.images_compared} compared by checksum")
         if self.latency_ms:
             lines.append("  latency   " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in self.latency_ms.items()))
         lines += [f"  settings  version {s.version}: frames {s.first} to {s.last}" for s in self.settings]
@@ -121,21 +131,25 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join(lines)
 
 
-def inspect(path: str | Path) -> Report:
+def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None) -> Report:
     """Read and check a run: its folder, or its HDF5 file.
 
-    Reads every row of `/tracks`, in blocks. Raises RunError if it is no run.
+    Reads every row of `/tracks`, in blocks, and decodes every recorded camera frame (`progress(done, all)` is told).
+    Raises RunError if it is no run.
     """
     run = Run.open(path)
     paths = list(part_paths(run.path).values())
     live = any(h5clear.is_held(part) for part in paths)
     parts = read_parts(run.path)
-    frames = joined_frames(parts) if parts else run.frames_array
+    frames: Table = np.concatenate([np.zeros(0, FRAMES)[list(READ)], *frame_blocks(parts, READ)])
+    images = run.path.with_name(run.path.name.replace("tracking_", "images_", 1))
+    pictures = check_images(images, progress=progress)
     metadata = run.metadata
     with opened(paths[0]) as file:
         name, run_id = str(file.attrs["run"]), str(file.attrs["run_id"])
     with opened(paths[-1]) as file:
         complete = bool(read_group(file, "processing_metrics")["complete"])
+        repaired = str(file.attrs.get("repaired_utc", ""))
     arrived = frames[frames["state_code"] != LOST]
     paused = int((arrived["state_code"] == PAUSED).sum())
     rows, particles, faults = _check_tracks(parts)
@@ -146,7 +160,7 @@ def inspect(path: str | Path) -> Report:
         run=name,
         run_id=run_id,
         name=str(metadata["acquisition_params"]["name"]),
-        state="being recorded" if live else "finished" if complete else "cut short",
+        state="being recorded" if live else _state(complete, repaired),
         parts=len(paths),
         bytes=sum(part.stat().st_size for part in paths),
         frames_recorded=len(arrived) - paused,
@@ -157,6 +171,8 @@ def inspect(path: str | Path) -> Report:
         sequences=len(np.unique(frames["sequence"])),
         seconds=seconds,
         fps=fps,
+        images=pictures.frames,
+        images_compared=pictures.compared,
         rows=rows,
         particles=particles,
         features_mean=rows / len(arrived) if len(arrived) else 0.0,
@@ -169,9 +185,15 @@ def inspect(path: str | Path) -> Report:
         ],
         settings=_settings(arrived),
         events={str(kind): int(n) for kind, n in run.events["kind"].value_counts(sort=False).items()},
-        faults=_check_frames(frames, losses, live) + faults,
-        notes=_notes(parts, len(paths), complete, live),
+        faults=_check_frames(frames, losses, live) + faults + pictures.faults,
+        notes=_notes(parts, len(paths), complete, live, repaired),
     )
+
+
+def _state(complete: bool, repaired: str) -> str:
+    if not complete:
+        return "cut short"
+    return "repaired" if repaired else "finished"
 
 
 def _check_frames(frames: Table, losses: Table, live: bool) -> list[str]:
@@ -194,19 +216,16 @@ def _check_tracks(parts: list[Part]) -> tuple[int, int, list[str]]:
     """Rows, particles and faults of the table of tracks: each row belongs to the frame that says so."""
     rows, largest, faults = 0, -1, []
     for part in parts:
-        owners = np.repeat(part.table["frame"], part.table["rows"])
-        at = 0
         with opened(part.path) as file:
-            for block in read_rows(file, "tracks", part.tracks):
-                wrong = np.flatnonzero(block["frame"] != owners[at : at + len(block)])
+            for at, block, owners in owned_blocks(part.table, file["tracks"], part.tracks):
+                wrong = np.flatnonzero(block["frame"] != owners)
                 if len(wrong):
                     faults.append(
                         f"{part.path.name}: row {at + wrong[0]} of /tracks is of frame {block['frame'][wrong[0]]}, "
-                        f"/frames has it as one of frame {owners[at + wrong[0]]}"
+                        f"/frames has it as one of frame {owners[wrong[0]]}"
                     )
                 largest = max(largest, int(block["particle"].max()))
-                at += len(block)
-        rows += at
+        rows += part.tracks
     return rows, largest + 1, faults
 
 
@@ -245,8 +264,10 @@ def _settings(arrived: Table) -> list[SettingsStretch]:
     ]
 
 
-def _notes(parts: list[Part], files: int, complete: bool, live: bool) -> list[str]:
+def _notes(parts: list[Part], files: int, complete: bool, live: bool, repaired: str) -> list[str]:
     notes = []
+    if repaired:
+        notes.append(f"it was cut short, and made whole by `ringtrack inspect --repair` ({repaired})")
     torn = sum(part.torn for part in parts)
     if torn and not live:
         notes.append(f"{torn} frames at the end of a part had not reached the disk; they are left out")

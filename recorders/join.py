@@ -17,8 +17,9 @@ import h5py
 import numpy as np
 
 from recorders.hdf5file import append, write_index
-from recorders.parts import Part, opened, part_paths, read_parts, read_rows
-from recorders.tables import LOST, NO_CODE, PAUSED, RANGES, TABLES, Table, account, once, unwritten
+from recorders.particles import Particles, make_particles, write_particles
+from recorders.parts import Part, frame_blocks, opened, part_paths, read_parts, read_rows
+from recorders.tables import FRAMES, LOST, NO_CODE, PAUSED, RANGES, TABLES, Table, account, once, unwritten
 
 ROOM = 1.05
 """Free disk space that is wanted, in sizes of the joined file."""
@@ -57,9 +58,8 @@ def join(first: Path) -> Joined:
                 f"{first.name} stays in {len(paths)} parts: joining them wants {wanted / 2**30:.1f} GiB free on "
                 f"{first.parent}, there are {free / 2**30:.1f}. recorders.Run reads them as one.",
             )
-        _write(beside, parts, max(paths))
-        beside.replace(first)
-        _sync_folder(first.parent)
+        write_joined(beside, parts, max(paths))
+        replace(beside, first)
     for number, path in paths.items():
         if number > 1:
             path.unlink(missing_ok=True)
@@ -81,7 +81,8 @@ def _is_all(first: Path, parts: list[Part]) -> bool:
         return complete and len(parts[0].table) == file["frames"].shape[0]
 
 
-def _write(path: Path, parts: list[Part], last: int) -> None:
+def write_joined(path: Path, parts: list[Part], last: int) -> None:
+    """Write what counts of the parts into one new file; `last` is the number of the last part that there is."""
     with h5py.File(path, "w", libver=("v110", "v110")) as out:
         with opened(parts[0].path) as source:
             for name, value in source.attrs.items():
@@ -93,6 +94,7 @@ def _write(path: Path, parts: list[Part], last: int) -> None:
                 out.create_dataset(
                     name, shape=(0,), maxshape=(None,), chunks=like.chunks, dtype=dtype, fillvalue=unwritten(dtype)
                 )
+            make_particles(out)
             for name in ("tracks", "frames"):
                 out.create_dataset(f"index/{name}", shape=(0, 2), maxshape=(None, 2), chunks=(1024, 2), dtype="<i8")
         with opened(parts[-1].path) as source:
@@ -100,15 +102,19 @@ def _write(path: Path, parts: list[Part], last: int) -> None:
                 if name in source:
                     source.copy(name, out)
         out.attrs["part"], out.attrs["parts"] = 1, last
-        frames = joined_frames(parts)
-        append(out["frames"], frames)
+        counted = Counted()
+        for frames in frame_blocks(parts):
+            append(out["frames"], frames)
+            counted.add(frames)
+        particles = Particles()
         for part, next_start in zip(parts, [*(int(p.table["frame"][0]) for p in parts[1:]), None]):
             with opened(part.path) as source:
                 for block in read_rows(source, "tracks", part.tracks):
                     append(out["tracks"], block)
+                    particles.add(block)
                 for name in ("events", "extra"):
                     for block in read_rows(source, name, source[name].shape[0]):
-                        kept = block[TABLES[name].names[0]] >= 0  # type: ignore[index]
+                        kept = (block[TABLES[name].names[0]] >= 0) & (block["json"] != b"")  # type: ignore[index]
                         if next_start is not None:
                             kept &= block["frame"] < next_start
                         append(out[name], block[kept])
@@ -116,29 +122,56 @@ def _write(path: Path, parts: list[Part], last: int) -> None:
         out["events"].resize((len(events),))
         out["events"][...] = events
         append(out["accounting/lost"], lost_ranges(parts))
-        out["accounting/steps"][...] = accounting(frames)
-        _write_metrics(out, parts, frames)
+        out["accounting/steps"][...] = counted.steps()
+        _write_metrics(out, parts, counted)
+        write_particles(out, particles.table())
         write_index(out)
-        out.flush()
-    with path.open("rb") as written:
-        os.fsync(written.fileno())
+
+
+class Counted:
+    """What is counted of `/frames`, a block after the other."""
+
+    def __init__(self) -> None:
+        self.frames = self.arrived = self.paused = 0
+        self.ends = (-1, -1)  # first and last number
+        self.latency_ms = (0.0, 0.0)  # sum, largest
+        self._lost: Counter[int] = Counter()
+
+    def add(self, frames: Table) -> None:
+        if not len(frames):
+            return
+        self.ends = (int(frames["frame"][0]) if self.ends[0] < 0 else self.ends[0], int(frames["frame"][-1]))
+        self.frames += len(frames)
+        self._lost.update(frames["step_code"][frames["step_code"] != NO_CODE].tolist())
+        arrived = frames[frames["state_code"] != LOST]
+        if len(arrived):
+            self.arrived += len(arrived)
+            self.paused += int((arrived["state_code"] == PAUSED).sum())
+            latency_ms = (arrived["t_published_ns"] - arrived["t_received_ns"]) / 1e6
+            self.latency_ms = (
+                self.latency_ms[0] + float(latency_ms.sum()),
+                max(self.latency_ms[1], float(latency_ms.max())),
+            )
+
+    @property
+    def lost(self) -> int:
+        return sum(self._lost.values())
+
+    def steps(self) -> Table:
+        """`/accounting/steps`."""
+        return account(self.frames, self._lost)
 
 
 def joined_frames(parts: list[Part]) -> Table:
-    """`/frames` of all parts as one, `first_row` counted in the joined `/tracks`."""
-    tables, rows = [], 0
-    for part in parts:
-        table = part.table.copy()
-        table["first_row"] += rows
-        rows += part.tracks
-        tables.append(table)
-    return np.concatenate(tables)
+    """`/frames` of all parts as one table, in memory; `first_row` counted in the joined `/tracks`."""
+    return np.concatenate([np.zeros(0, FRAMES), *frame_blocks(parts)])
 
 
 def accounting(frames: Table) -> Table:
     """`/accounting/steps` counted from `/frames`."""
-    lost = frames[frames["step_code"] != NO_CODE]
-    return account(len(frames), Counter(lost["step_code"].tolist()))
+    counted = Counted()
+    counted.add(frames)
+    return counted.steps()
 
 
 def lost_ranges(parts: list[Part]) -> Table:
@@ -153,24 +186,25 @@ def lost_ranges(parts: list[Part]) -> Table:
     return np.concatenate(out) if out else np.zeros(0, RANGES)
 
 
-def _write_metrics(out: h5py.File, parts: list[Part], frames: Table) -> None:
-    arrived = frames[frames["state_code"] != LOST]
-    latency_ms = (arrived["t_published_ns"] - arrived["t_received_ns"]) / 1e6
+def _write_metrics(out: h5py.File, parts: list[Part], counted: Counted) -> None:
     attributes = out["metadata/processing_metrics"].attrs
-    paused = int((arrived["state_code"] == PAUSED).sum())
-    attributes["frames_recorded"] = len(arrived) - paused
-    attributes["frames_paused"] = paused
-    attributes["frames_lost"] = int((frames["step_code"] != NO_CODE).sum())
+    attributes["frames_recorded"] = counted.arrived - counted.paused
+    attributes["frames_paused"] = counted.paused
+    attributes["frames_lost"] = counted.lost
     attributes["rows"] = sum(part.tracks for part in parts)
-    attributes["first_frame"], attributes["last_frame"] = int(frames["frame"][0]), int(frames["frame"][-1])
-    attributes["latency_mean_ms"] = float(latency_ms.mean()) if len(latency_ms) else 0.0
-    attributes["latency_max_ms"] = float(latency_ms.max()) if len(latency_ms) else 0.0
+    attributes["first_frame"], attributes["last_frame"] = counted.ends
+    attributes["latency_mean_ms"] = counted.latency_ms[0] / max(counted.arrived, 1)
+    attributes["latency_max_ms"] = counted.latency_ms[1]
     with opened(parts[-1].path) as last:
         attributes["complete"] = last["metadata/processing_metrics"].attrs["complete"]
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def replace(beside: Path, first: Path) -> None:
+    """Give a file that was written beside its name, after it is safe on the disk."""
+    with beside.open("rb") as written:
+        os.fsync(written.fileno())
+    beside.replace(first)
+    descriptor = os.open(first.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:

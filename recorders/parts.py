@@ -16,14 +16,18 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import numpy.typing as npt
+from numpy.lib import recfunctions as rfn
 
 from engine.errors import RingtrackError
 from recorders import h5clear
 from recorders.metadata import FORMAT
-from recorders.tables import LOST, Table
+from recorders.tables import FRAMES, LOST, Table
 
 BLOCK_ROWS = 1 << 18
+BLOCK_FRAMES = 1 << 16
 TAIL_ROWS = 4096
+KEPT = ("frame", "rows", "first_row")
 _PART = re.compile(r"\.part(\d{3,})$")
 
 
@@ -38,7 +42,7 @@ class Part:
     """What counts of one file: its first `frames` rows of `/frames` and `tracks` rows of `/tracks`."""
 
     path: Path
-    table: Table  # these rows of /frames
+    table: Table  # of these rows of /frames: frame, first_row, rows (a day of them fits into memory)
     tracks: int
     torn: int  # rows of /frames cut off because they were not whole
 
@@ -106,16 +110,46 @@ def read_parts(first: Path) -> list[Part]:
     return parts
 
 
-def read_rows(file: h5py.File, name: str, count: int) -> Iterator[Table]:
+def read_rows(file: h5py.File, name: str, count: int, step: int = BLOCK_ROWS) -> Iterator[Table]:
     """The first `count` rows of a table, in blocks."""
-    for start in range(0, count, BLOCK_ROWS):
-        yield file[name][start : min(start + BLOCK_ROWS, count)]
+    for start in range(0, count, step):
+        yield file[name][start : min(start + step, count)]
+
+
+def frame_blocks(parts: list[Part], columns: tuple[str, ...] | None = None) -> Iterator[Table]:
+    """`/frames` of all parts as one, in blocks; `first_row` is counted in the joined `/tracks`.
+
+    `columns`: only these, in their order in the file.
+    """
+    rows = 0
+    for part in parts:
+        with opened(part.path) as file:
+            for block in read_rows(file, "frames", len(part.table), BLOCK_FRAMES):
+                if columns is None or "first_row" in columns:
+                    block["first_row"] += rows
+                yield block if columns is None else rfn.repack_fields(block[list(columns)])
+        rows += part.tracks
+
+
+def owned_blocks(table: Table, tracks: h5py.Dataset, total: int) -> Iterator[tuple[int, Table, npt.NDArray[np.int64]]]:
+    """Blocks of the first `total` rows of `/tracks`: their start, the rows, and the frame number that each is owned by.
+
+    `table` says so: a part's frames with their `rows`. Never the rows of a whole day at once.
+    """
+    ends, frames = np.cumsum(table["rows"], dtype=np.int64), np.ascontiguousarray(table["frame"])
+    for start in range(0, total, BLOCK_ROWS):
+        block = tracks[start : min(start + BLOCK_ROWS, total)]
+        owners = np.searchsorted(ends, [start, start + len(block) - 1], side="right")
+        among = slice(int(owners[0]), int(owners[1]) + 1)
+        places = np.searchsorted(ends[among], np.arange(start, start + len(block)), side="right")
+        yield start, block, frames[among][places]
 
 
 def _whole(path: Path, file: h5py.File) -> Part:
     # Lengths first of all: while the file grows, /tracks is ahead of /frames, never behind.
-    frames: Table = file["frames"][...]
-    tracks = file["tracks"].shape[0]
+    count, tracks = file["frames"].shape[0], file["tracks"].shape[0]
+    blocks = [rfn.repack_fields(block[list(KEPT)]) for block in read_rows(file, "frames", count, BLOCK_FRAMES)]
+    frames: Table = np.concatenate([np.zeros(0, FRAMES)[list(KEPT)], *blocks])
     good = len(frames)
     if not int(file["metadata/processing_metrics"].attrs["complete"]):
         good = _good_frames(frames, file["tracks"])
@@ -128,18 +162,15 @@ def _whole(path: Path, file: h5py.File) -> Part:
 
 def _good_frames(frames: Table, tracks: h5py.Dataset) -> int:
     """How many frames from the start on are whole."""
-    # Numbers grow; what a full disk did not take reads as -1 or as 0.
-    bad = np.flatnonzero((frames["frame"] < 0) | (np.diff(frames["frame"], prepend=-1) <= 0))
+    # Numbers grow and rows follow each other; what a full disk did not take reads as -1 or as 0.
+    counted = np.cumsum(frames["rows"], dtype=np.int64)
+    jumps = np.diff(frames["frame"], prepend=-1) <= 0
+    bad = np.flatnonzero((frames["frame"] < 0) | jumps | (frames["first_row"] != counted - frames["rows"]))
     good = int(bad[0]) if len(bad) else len(frames)
-    ends = frames["first_row"][:good] + frames["rows"][:good]
+    ends = counted[:good]
     good = int(np.searchsorted(ends, tracks.shape[0], side="right"))
-    # Block by block: a day's rows, each with its frame, do not fit into memory.
-    counted = np.cumsum(frames["rows"][:good], dtype=np.int64)
-    total = int(counted[-1]) if good else 0
-    for start in range(0, total, BLOCK_ROWS):
-        block = tracks[start : min(start + BLOCK_ROWS, total)]["frame"]
-        owners = np.searchsorted(counted, np.arange(start, start + len(block)), side="right")
-        wrong = np.flatnonzero(block != frames["frame"][owners])
+    for start, block, owners in owned_blocks(frames[:good], tracks, int(ends[good - 1]) if good else 0):
+        wrong = np.flatnonzero(block["frame"] != owners)
         if len(wrong):
             return int(np.searchsorted(ends, start + int(wrong[0]), side="right"))
     return good

@@ -26,7 +26,7 @@ class Pictures:
 
     def __init__(self, first: Path) -> None:
         """`first`: `images_run_001.h5`. Raises RunError if there is none, or hdf5plugin is missing."""
-        self._parts = _whole_rows(first)
+        self._parts = parts_of_images(first)
         if not self._parts:
             raise RunError(f"{first} does not exist: this run kept no camera frames (record.images)")
         try:
@@ -66,25 +66,35 @@ def link(folder: RunFolder) -> None:
 
     `/images` is `(n, height, width)` and `/image_frames` says which frame each of them is.
     """
-    parts = _whole_rows(folder.images)
+    if linked_frames(folder.images) and folder.hdf5.exists():
+        with h5py.File(folder.hdf5, "r+", libver=("v110", "v110")) as file:
+            link_into(file, folder.images)
+
+
+def link_into(file: h5py.File, images: Path) -> None:
+    """The link in a file of tables that is open for writing, unless it has one; `images` is in the same folder."""
+    parts = parts_of_images(images)
     total = sum(len(rows) for _, rows in parts)
-    if not total or not folder.hdf5.exists():
+    if not total or "images" in file:
         return
-    with opened(parts[0][0]) as file:
-        (_, height, width), dtype = file["images"].shape, file["images"].dtype
+    with opened(parts[0][0]) as first:
+        (_, height, width), dtype = first["images"].shape, first["images"].dtype
     layout = h5py.VirtualLayout((total, height, width), dtype)
     at = 0
     for path, rows in parts:
         source = h5py.VirtualSource(path.name, "images", (len(rows), height, width))
         layout[at : at + len(rows)] = source
         at += len(rows)
-    with h5py.File(folder.hdf5, "r+", libver=("v110", "v110")) as file:
-        if "images" not in file:
-            file.create_virtual_dataset("images", layout)
-            file.create_dataset("image_frames", data=np.concatenate([rows for _, rows in parts]))
+    file.create_virtual_dataset("images", layout)
+    file.create_dataset("image_frames", data=np.concatenate([rows for _, rows in parts]))
 
 
-def _whole_rows(first: Path) -> list[tuple[Path, Table]]:
+def linked_frames(images: Path) -> int:
+    """How many frames the link shows: those that count of the file and its parts."""
+    return sum(len(rows) for _, rows in parts_of_images(images))
+
+
+def parts_of_images(first: Path) -> list[tuple[Path, Table]]:
     """The parts with the rows of `/frames` that count of each: all before the first of the next part."""
     found: list[tuple[Path, Table]] = []
     for path in part_paths(first).values():

@@ -19,6 +19,7 @@ from engine.light import SLM_ROW
 from engine.rows import ROW
 from recorders.join import accounting, joined_frames, lost_ranges
 from recorders.metadata import read_group
+from recorders.particles import NAME, particles_of
 from recorders.parts import Part, RunError, opened, part_paths, read_parts, read_rows
 from recorders.pictures import Pictures
 from recorders.slm import read_slm
@@ -75,6 +76,17 @@ class Run:
     def tracks(self) -> pd.DataFrame:
         """One row a particle and frame, trackpy's names: goes into trackpy as it is."""
         return pd.DataFrame.from_records(self.tracks_array)
+
+    @cached_property
+    def particles(self) -> pd.DataFrame:
+        """One row a particle: `first_frame`, `last_frame`, `count` of its rows, means of x, y, mass, size, ecc, signal.
+
+        Of a run that goes on or was cut short it is counted from `/tracks`, block by block.
+        """
+        with opened(self._any) as file:
+            there = NAME in file
+        finished = self._finished(NAME) if there else None
+        return _as_frame(particles_of(self._track_blocks()) if finished is None else finished).set_index("particle")
 
     @cached_property
     def frames_table(self) -> pd.DataFrame:
@@ -153,11 +165,7 @@ class Run:
     @cached_property
     def tracks_array(self) -> Table:
         """`/tracks` as a record array."""
-        blocks = [np.zeros(0, ROW)]
-        for part in self._parts:
-            with opened(part.path) as file:
-                blocks.extend(read_rows(file, "tracks", part.tracks))
-        return np.concatenate(blocks)
+        return np.concatenate([np.zeros(0, ROW), *self._track_blocks()])
 
     @cached_property
     def frames_array(self) -> Table:
@@ -171,6 +179,11 @@ class Run:
     @property
     def _any(self) -> Path:
         return next(iter(part_paths(self.path).values()))
+
+    def _track_blocks(self) -> Iterator[Table]:
+        for part in self._parts:
+            with opened(part.path) as file:
+                yield from read_rows(file, "tracks", part.tracks)
 
     def _finished(self, name: str) -> Table | None:
         """A table of a run that ended in one file: what the recorder counted, without reading all frames again."""

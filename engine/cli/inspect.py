@@ -10,18 +10,31 @@ from engine.cli import output
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
+@click.option("--data", type=click.Path(path_type=Path), default="data", show_default=True, help="Where runs are.")
+@click.option("--repair", is_flag=True, help="Make a run whole that was killed; good data are not touched.")
 @output.json_option
-def command(run: Path, as_json: bool) -> int:
-    """Say what the run in folder RUN (or its HDF5 file) holds, and whether its tables agree with each other.
+def command(run: str, data: Path, repair: bool, as_json: bool) -> int:
+    """Say what a run holds, whether its tables agree with each other, and whether every recorded frame can be read.
 
-    The exit status is 1 if they do not.
+    RUN is its folder, its HDF5 file, or its name under the data folder: run_003, 2026-11-21/run_003, latest. The exit
+    status is 1 if something is wrong.
+
+    --repair takes the mark of a dead writer away, cuts a torn end off, joins parts, and makes /particles, the index and
+    the link to the images anew: into a new file beside, which takes the place of the old one when it was read back.
     """
     import json
 
     from recorders.inspect import inspect
+    from recorders.named import find_run
+    from recorders.repair import repair as make_whole
+    from recorders.run import Run
 
-    report = inspect(run)
+    path = find_run(run, data)
+    if repair:
+        for line in make_whole(Run.open(path).path).done or ["nothing to repair"]:
+            output.talk(line)
+    report = inspect(path)
     if as_json:
         output.result_json(json.loads(report.json()))
     else:
