@@ -163,7 +163,7 @@ def test_without_room_nothing_changes(record: Any, monkeypatch: pytest.MonkeyPat
     kill(first)
     h5clear.clear(first)
     before = digest(first)
-    monkeypatch.setattr(repair.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    monkeypatch.setattr("recorders.repair.shutil.disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(MachineError, match="GiB free"):
         repair.repair(first)
     assert digest(first) == before
