@@ -159,11 +159,6 @@ def _record(action: str, name: str, before_s: float, for_s: float) -> wire.Recor
         raise SettingsError(f"record: {error}") from None
 
 
-def _recorded(result: dict[str, Any]) -> dict[str, Any]:
-    recording: dict[str, Any] = result["recording"]
-    return recording | {"version": result["version"], "from_frame": result["from_frame"]}
-
-
 def _section(section: str, values: dict[str, Any] | None, more: dict[str, Any]) -> dict[str, Any]:
     return {key if "." in key else f"{section}.{key}": value for key, value in ((values or {}) | more).items()}
 
@@ -288,7 +283,7 @@ class Client(_Calls):
 
         `before_s`: frames of the last seconds are of the take too; `for_s`: it ends by itself. Raises SettingsError.
         """
-        return _recorded(self.call(_record(action, name, before_s, for_s))[0])
+        return self.call(_record(action, name, before_s, for_s))[0]
 
     def log(self, lines: int = 20) -> list[dict[str, Any]]:
         """The last lines of the run's log."""
@@ -404,7 +399,7 @@ class AsyncClient(_Calls):
     async def record(
         self, action: str = "start", name: str = "", *, before_s: float = 0, for_s: float = 0
     ) -> dict[str, Any]:
-        return _recorded((await self.call(_record(action, name, before_s, for_s)))[0])
+        return (await self.call(_record(action, name, before_s, for_s)))[0]
 
     async def stop(self) -> None:
         await self.call(wire.Stop())

@@ -135,19 +135,22 @@ class Desk:
             version = desk.resume()
         else:
             version = desk.stop(paused=request.action == "pause")
-        raise self._at_its_first_frame(version)
+        now = desk.now
+        raise self._at_its_first_frame(version, msgspec.to_builtins(now) | {"state": now.state})
 
-    def _at_its_first_frame(self, version: int) -> Later:
+    def _at_its_first_frame(self, version: int, facts: dict[str, Any] | None = None) -> Later:
         """The answer to a change: the version, and the first frame that came under it, once there is one."""
         first_place = max(0, self._job.frames.newest)  # may have been stamped just now
+
+        facts = self._tuning.describe(version) if facts is None else facts | {"version": version}
 
         def poll(over: bool) -> Found | None:
             frames = self._job.frames
             for place in range(first_place, frames.newest + 1):
                 meta = frames.record(place)
                 if meta["settings"][0] >= version and frames.is_there(place):
-                    return self._tuning.describe(version) | {"from_frame": int(meta["frame"][0])}, {}
-            return (self._tuning.describe(version) | {"from_frame": None}, {}) if over else None
+                    return facts | {"from_frame": int(meta["frame"][0])}, {}
+            return (facts | {"from_frame": None}, {}) if over else None
 
         return Later(poll, FRAME_WAIT_S)
 
@@ -218,8 +221,7 @@ class Desk:
         raise Later(poll, request.wait_s)
 
     def _metrics(self, _: wire.Metrics) -> Found:
-        metrics = self._figures.metrics()
-        return metrics | {"recording": self.recording.facts(metrics)}, {}
+        return self._figures.metrics(), {}
 
     def _accounting(self, _: wire.Accounting) -> Found:
         return {"steps": self._figures.accounting(), "lost": self._figures.losses()}, {}

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from bridge.looking import Looker
+from bridge.takes import recording_facts
 from engine.clocks import monotonic_ns
+from engine.live import LiveSettings
 from engine.rings import Rings
 from engine.shm.status import quantiles_ms
 from engine.workers.linker import read_tally
@@ -36,6 +38,7 @@ class Figures:
     def __init__(self, rings: Rings) -> None:
         self._rings = rings
         self._looker = Looker(rings)
+        self._live = LiveSettings(rings)
         self._made: dict[str, Any] = {}
         self._made_at = -KEPT_S
         self._before = (time.monotonic(), self._progress())
@@ -45,7 +48,9 @@ class Figures:
         """All of it, by name, at most `KEPT_S` old. Names and units: docs/reference/control-protocol.md."""
         now = time.monotonic()
         if now - self._made_at > KEPT_S:  # who polls costs the run less
-            self._made, self._made_at = self._metrics(), now
+            made = self._metrics()
+            made["recording"] = recording_facts(self._live, self._rings.plan, made)
+            self._made, self._made_at = made, now
         return self._made
 
     def _metrics(self) -> dict[str, Any]:

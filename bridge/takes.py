@@ -19,7 +19,8 @@ from bridge.looking import Looker
 from bridge.tuning import Tuning
 from engine.clocks import monotonic_ns
 from engine.errors import MachineError, SettingsError
-from engine.live import Recording
+from engine.live import LiveSettings, Recording
+from engine.plan import Plan
 from engine.shm.ring import OverrunError
 from engine.triggers import parse_trigger
 
@@ -29,6 +30,24 @@ if TYPE_CHECKING:
 NS = 1_000_000_000
 LOOK_EVERY_S = 0.02
 DISK_EVERY_S = 1.0
+
+
+def recording_facts(live: LiveSettings, plan: Plan, metrics: dict[str, Any]) -> dict[str, Any]:
+    """What is recorded, for people and pages, beside a run's metrics: name, duration, size, minutes of disk left."""
+    now, settings, now_ns = live.recording(live.newest), plan.experiment.record, monotonic_ns()
+    try:
+        free = shutil.disk_usage(plan.run_folder).free
+    except OSError:  # a network drive that is away
+        free = 0
+    rate = metrics["bytes_recorded"] / max(1.0, metrics["seconds"])
+    return {
+        "state": now.state, "take": now.take, "name": now.name or f"take {now.take}", "why": now.why,
+        "seconds": round((now_ns - (now.since_ns or plan.started_mono_ns)) / NS, 1) if now.on else 0.0,
+        "ends_in_s": round(max(0, now.until_ns - now_ns) / NS, 1) if now.on and now.until_ns else None,
+        "frames": metrics["recorded"], "bytes": metrics["bytes_recorded"], "disk_free_bytes": free,
+        "minutes_left": round(max(0.0, free - settings.min_free_gb * 1e9) / rate / 60, 1) if rate else None,
+        "trigger": settings.trigger,
+    }  # fmt: skip
 
 
 class RecordingDesk:
@@ -120,20 +139,6 @@ class RecordingDesk:
             except MachineError as error:
                 self._rest_ends_ns = t_ns + NS
                 self._note("recording refused", str(error))
-
-    def facts(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """The state for people and pages, from the run's metrics: duration, size, minutes of disk left."""
-        now, free = self.now, self._free()
-        begun_ns = now.since_ns or self._job.plan.started_mono_ns
-        rate = metrics["bytes_recorded"] / max(1.0, metrics["seconds"])
-        return {
-            "on": now.on, "paused": now.paused, "take": now.take, "name": now.name, "why": now.why,
-            "seconds": round((self._clock_ns() - begun_ns) / NS, 1) if now.on else 0.0,
-            "ends_in_s": round(max(0, now.until_ns - self._clock_ns()) / NS, 1) if now.on and now.until_ns else None,
-            "frames": metrics["recorded"], "bytes": metrics["bytes_recorded"], "disk_free_bytes": free,
-            "disk_minutes_left": round((free - self._min_free_bytes) / rate / 60, 1) if rate else None,
-            "trigger": self._trigger.text if self._trigger else "",
-        }  # fmt: skip
 
     def _pulled(self) -> str:
         """What pulled the trigger since the last look; "" if nothing did."""

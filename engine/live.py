@@ -38,6 +38,11 @@ class Recording(msgspec.Struct, frozen=True):
     until_ns: int = 0  # when it ends by itself; 0: never
     why: str = ""  # who or what asked for it
 
+    @property
+    def state(self) -> str:
+        """ "on", "paused" or "off"."""
+        return "on" if self.on else "paused" if self.paused else "off"
+
 
 class Version(msgspec.Struct, frozen=True):
     """One version of the settings that may change."""

@@ -53,14 +53,12 @@ class Head:
 
 def recording_of(facts: Facts) -> str | None:
     """Name, duration and size of what is being recorded; None: nothing is."""
-    m = facts.metrics
-    state = m.get("recording")
-    if not m or (isinstance(state, dict) and not state.get("on", True)) or "hdf5" not in m.get("processes", {}):
+    take = facts.metrics.get("recording")
+    if not take or take["state"] != "on" or "hdf5" not in facts.metrics.get("processes", {}):
         return None
-    seconds = int(m.get("seconds", 0))
+    seconds = int(take["seconds"])
     folder = str(facts.hello.get("run_folder", "")).rsplit("/", 1)[-1]
-    size = m.get("bytes_recorded", 0) / 1e6
-    return f"{folder}  {seconds // 60:02d}:{seconds % 60:02d}  {size:.1f} MB"
+    return f"{folder}: {take['name']}  {seconds // 60:02d}:{seconds % 60:02d}  {take['bytes'] / 1e6:.1f} MB"
 
 
 class Rates:

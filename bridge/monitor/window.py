@@ -50,7 +50,7 @@ class Monitor:
         acts: dict[str, Act] = {
             "Overlay": self.toggle_overlay, "Trails": self.toggle_trails, "Crosshair": self.toggle_crosshair,
             "Freeze": self.toggle_freeze, "Fit": self.fit, "Levels follow": self.toggle_levels,
-            "Save ring": self.save_ring, f"Save next {NEXT_FRAMES}": self.save_next,
+            "Record": self.record, "Save ring": self.save_ring, f"Save next {NEXT_FRAMES}": self.save_next,
             "Export CSV": self.export_csv, "Save PNG": self.save_png, "Clear": self.clear,
         }  # fmt: skip
         self.screen = Screen(figure, settings, acts, self._picture_sliders, lambda: None)
@@ -204,6 +204,14 @@ class Monitor:
         self.screen.settings.fill(settings, force=True)
         when = "the next frame" if settings.from_frame is None else f"frame {settings.from_frame}"
         self._say(f"settings version {settings.version}, from {when} on")
+
+    def record(self) -> None:
+        """Begin a take, or end the one that is going on."""
+        state = (self.feed.facts.metrics.get("recording") or {}).get("state", "off")
+        action = "stop" if state == "on" else "start"
+        self._ask(
+            lambda client: client.record(action), lambda take: f"take {take['take']}: recording is {take['state']}"
+        )
 
     def save_ring(self) -> None:
         """All frames that are in the ring now, as one BigTIFF in the run's folder."""

@@ -34,5 +34,5 @@ def command(action: str, name: str, before: float, for_s: float, run: str | None
         return
     take = f"take {done['take']}" + (f" ({done['name']})" if done["name"] else "")
     when = "the next frame" if done["from_frame"] is None else f"frame {done['from_frame']}"
-    state = "is recorded from" if done["on"] else "is paused from" if done["paused"] else "ended before"
-    output.result(f"{take} {state} {when}" + (" on" if done["on"] or done["paused"] else ""))
+    state = {"on": "is recorded from", "paused": "is paused from", "off": "ended before"}[done["state"]]
+    output.result(f"{take} {state} {when}" + ("" if done["state"] == "off" else " on"))

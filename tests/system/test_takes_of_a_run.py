@@ -63,7 +63,7 @@ def story(shared_lab: Laboratory) -> tuple[Ended, dict[str, Any]]:
             facts["marked"] = client.mark("Laser on now")
             wait_until(lambda: client.metrics()["recording"]["take"] == 2, "the rule to start a take")
             facts["pulled"] = client.metrics()["recording"]
-            wait_until(lambda: not client.metrics()["recording"]["on"], "its end")
+            wait_until(lambda: client.metrics()["recording"]["state"] == "off", "its end")
         ended = run.stop()
     assert ended.status == 0, ended.stderr
     return ended, facts
@@ -110,10 +110,10 @@ def test_a_rule_starts_a_take_that_ends_by_itself_and_reaches_back(story: tuple[
 
 def test_the_state_is_told_and_what_makes_no_sense_is_refused(story: tuple[Ended, dict[str, Any]]) -> None:
     _, facts = story
-    assert (facts["metrics"]["on"], facts["metrics"]["name"], facts["metrics"]["take"]) == (True, "trap A", 1)
+    assert (facts["metrics"]["state"], facts["metrics"]["name"], facts["metrics"]["take"]) == ("on", "trap A", 1)
     assert facts["metrics"]["seconds"] > 0
     assert facts["metrics"]["disk_free_bytes"] > 0
     assert "take 1 (trap A) is being recorded already" in facts["again"]
     assert "nothing is being recorded" in facts["twice"]
     assert facts["undone"][1].version > facts["undone"][0].version
-    assert facts["paused"]["paused"]
+    assert facts["paused"]["state"] == "paused"
