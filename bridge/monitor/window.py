@@ -209,9 +209,7 @@ class Monitor:
         """Begin a take, or end the one that is going on."""
         state = (self.feed.facts.metrics.get("recording") or {}).get("state", "off")
         action = "stop" if state == "on" else "start"
-        self._ask(
-            lambda client: client.record(action), lambda take: f"take {take['take']}: recording is {take['state']}"
-        )
+        self._ask(lambda client: client.record(action), lambda take: f"take {take['take']}: {take['state']}")
 
     def save_ring(self) -> None:
         """All frames that are in the ring now, as one BigTIFF in the run's folder."""
