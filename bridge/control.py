@@ -10,14 +10,10 @@ client that does not read its answers loses them, and nobody else notices.
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,20 +22,10 @@ import zmq
 from numpy.typing import NDArray
 
 from bridge import control_wire as wire
-from bridge.figures import Figures
+from bridge.desk import Desk, Found, Later
 from bridge.keys import Guard, serve_with_keys
-from bridge.looking import Look, Looker
-from bridge.slm.orders import ANSWER_S, Errand
-from bridge.stacks import StackWriter
-from bridge.takes import RecordingDesk
-from bridge.trace import Tracer
-from bridge.tuning import Tuning
-from engine.clocks import monotonic_ns
 from engine.errors import PeerError, RingtrackError, SettingsError
-from engine.live import LIVE_KEYS
-from engine.process import Log
 from engine.settings_rules import is_loopback, parse_address
-from engine.shm.ring import OverrunError
 
 if TYPE_CHECKING:
     from engine.process import Job
@@ -48,11 +34,6 @@ COUNTERS = ("requests", "refused", "unread", "changes")
 IDLE_MS, BUSY_MS = 100, 2
 BIND_EVERY_S = 1.0
 MOST_PENDING = 256
-FRAME_WAIT_S = 0.5
-"""So long the answer to a change waits for the first frame that is tracked with it."""
-LOG_TAIL_BYTES = 1 << 18
-
-Found = tuple[dict[str, Any], dict[str, NDArray[Any]]]
 
 
 @dataclass
@@ -66,258 +47,9 @@ class Pending:
     end: float
 
 
-class Later(Exception):
-    """Raised by a handler whose answer has to wait."""
-
-    def __init__(self, poll: Callable[[bool], Found | None], wait_s: float) -> None:
-        self.poll, self.wait_s = poll, wait_s
-
-
 def local_address(run_id: str) -> str:
     """Where the server of a run is found on its own machine. An abstract name: no file, gone with the process."""
     return f"ipc://@ringtrack-{run_id}"
-
-
-class Desk:
-    """Answers requests; knows nothing of sockets."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._looker = Looker(job.rings)
-        self._figures = Figures(job.rings)
-        self._tuning = Tuning(job.rings)
-        self._started = monotonic_ns()
-        self._tracer: tuple[Tracer, Path] | None = None
-        self._stack: StackWriter | None = None
-        self.recording = RecordingDesk(job, self._tuning, self._looker, self._note)
-        self._errand = Errand(job.run_id)
-
-    def close(self) -> None:
-        self._errand.close()
-
-    def handle(self, request: wire.AnyRequest) -> Found:
-        """The result and its arrays. Raises Later, SettingsError (what was asked for is wrong), RingtrackError."""
-        return getattr(self, f"_{type(request).__name__.lower()}")(request)  # type: ignore[no-any-return]
-
-    def _hello(self, _: wire.Hello) -> Found:
-        plan = self._job.plan
-        return {
-            "name": plan.experiment.experiment.name,
-            "run_folder": plan.run_folder,
-            "started_utc_ns": plan.started_utc_ns,
-            "camera": msgspec.to_builtins(plan.experiment.camera),
-            "source": next((p.options.get("source") for p in plan.processes if p.kind == "source"), None),
-            "live_keys": list(LIVE_KEYS),
-            "settings": self._tuning.live.newest,
-        }, {}
-
-    def _getsettings(self, request: wire.GetSettings) -> Found:
-        return self._tuning.describe(request.version), {}
-
-    def _setsettings(self, request: wire.SetSettings) -> Found:
-        return self._changed(*self._tuning.change(request.values))
-
-    def _undo(self, _: wire.Undo) -> Found:
-        return self._changed(*self._tuning.undo())
-
-    def _changed(self, version: int, changes: dict[str, Any]) -> Found:
-        """Note it in the run, then wait for the first frame that says it was tracked with this version."""
-        self._job.status.count("changes")
-        text = ", ".join(f"{key} = {value}" for key, value in changes.items()) or "nothing"
-        self._note("settings changed", f"settings version {version}: {text}", version=version, changes=changes)
-        raise self._at_its_first_frame(version)
-
-    def _record(self, request: wire.Record) -> Found:
-        desk = self.recording
-        if request.action == "start":
-            version = desk.start(request.name, request.before_s, request.for_s)
-        elif request.action == "resume":
-            version = desk.resume()
-        else:
-            version = desk.stop(paused=request.action == "pause")
-        now = desk.now
-        raise self._at_its_first_frame(version, msgspec.to_builtins(now) | {"state": now.state})
-
-    def _at_its_first_frame(self, version: int, facts: dict[str, Any] | None = None) -> Later:
-        """The answer to a change: the version, and the first frame that came under it, once there is one."""
-        first_place = max(0, self._job.frames.newest)  # may have been stamped just now
-
-        facts = self._tuning.describe(version) if facts is None else facts | {"version": version}
-
-        def poll(over: bool) -> Found | None:
-            frames = self._job.frames
-            for place in range(first_place, frames.newest + 1):
-                meta = frames.record(place)
-                if meta["settings"][0] >= version and frames.is_there(place):
-                    return facts | {"from_frame": int(meta["frame"][0])}, {}
-            return (facts | {"from_frame": None}, {}) if over else None
-
-        return Later(poll, FRAME_WAIT_S)
-
-    def _preview(self, request: wire.Preview) -> Found:
-        look = self._looker.latest()
-        if look is None or look.pixels is None:
-            raise PeerError(self._why_nothing())
-        rows, meta = self._tuning.preview(request.values, look.pixels, lambda: self._job.status.beat())
-        return {"frame": look.meta["frame"], "place": look.place, "rows": len(rows), **meta}, {"rows": rows}
-
-    def _latest(self, request: wire.Latest) -> Found:
-        look = self._looker.latest(request.most_px, request.image, request.region, request.saturated)
-        if look is None:
-            raise PeerError(self._why_nothing())
-        arrays: dict[str, NDArray[Any]] = {"rows": look.rows}
-        if look.pixels is not None:
-            arrays["pixels"] = look.pixels
-        if look.saturated is not None:
-            arrays["saturated"] = look.saturated
-        return {"place": look.place, "step": look.step, "corner": look.corner_yx, "meta": look.meta}, arrays
-
-    def _why_nothing(self) -> str:
-        behind = self._job.frames.newest - self._looker.newest
-        if self._looker.newest < 0:
-            return "there is no frame yet"
-        return f"linking is {behind} frames behind, and the pixels of the frame that it is at are gone; try again"
-
-    def _results(self, request: wire.Results) -> Found:
-        looker = self._looker
-        after = request.after
-        if after is None:
-            after = looker.newest if request.from_frame is None else looker.place_of(request.from_frame) - 1
-        start = after + 1
-
-        def poll(over: bool) -> Found | None:
-            nonlocal start
-            newest = looker.newest
-            if newest < start and not over:
-                return None
-            first = max(start, looker.first_kept()) if newest - start >= self._job.results.slots - 1 else start
-            looks: list[Look] = []
-            next_place, closed = first, False
-            for place in range(first, min(newest, first + request.most - 1) + 1):
-                try:
-                    look = looker.result(place)
-                except OverrunError:
-                    looks, first = [], place + 1  # the ring went on under us: what is in order counts
-                    next_place = place + 1
-                    continue
-                next_place = place + 1
-                if look is None:
-                    closed = True
-                elif request.from_frame is None or look.meta["frame"] >= request.from_frame:
-                    looks.append(look)
-            if not (looks or closed or over or first > start):
-                start = next_place  # all of them were before the frame that is asked for
-                return None
-            rows = [look.rows for look in looks]
-            arrays = {"rows": np.concatenate(rows)} if rows else {}
-            frames = [{"place": look.place, "rows": len(look.rows), **_times(look)} for look in looks]
-            return {
-                "after": next_place - 1, "missed": first - start, "closed": closed, "frames": frames,
-            }, arrays  # fmt: skip
-
-        found = poll(False)
-        if found is not None:
-            return found
-        raise Later(poll, request.wait_s)
-
-    def _metrics(self, _: wire.Metrics) -> Found:
-        return self._figures.metrics(), {}
-
-    def _accounting(self, _: wire.Accounting) -> Found:
-        return {"steps": self._figures.accounting(), "lost": self._figures.losses()}, {}
-
-    def _mark(self, request: wire.Mark) -> Found:
-        frame = self._looker.latest(image=False)
-        number = -1 if frame is None else frame.meta["frame"]
-        self._note("mark", request.text, frame=number)
-        return {"frame": number}, {}
-
-    def _trace(self, request: wire.Trace) -> Found:
-        if self._tracer is not None:
-            raise PeerError("a trace is being written already")
-        path = _free_name(self._job.run_folder, "trace", ".json")
-        self._tracer = Tracer(self._job.rings, request.seconds), path
-        return {"file": str(path)}, {}
-
-    def _savestack(self, request: wire.SaveStack) -> Found:
-        self.go_on()
-        if self._stack is not None:
-            raise PeerError(f"{self._stack.path.name} is being written; one after the other")
-        path = _free_name(self._job.run_folder, request.name, ".tif")
-        self._stack = StackWriter(self._job.rings, path, request.count)
-        self._stack.start()
-        return {"file": str(path)}, {}
-
-    def go_on(self, ending: bool = False) -> None:
-        """What takes longer than an answer: traces and stacks. `ending`: close them now."""
-        if self._tracer is not None:
-            tracer, path = self._tracer
-            if tracer.step() or ending:
-                self._tracer = None
-                path.write_bytes(tracer.encode())
-                self._job.log("info", f"{path.name} has {tracer.frames} frames: open it at ui.perfetto.dev")
-        if self._stack is not None and (ending or self._stack.done):
-            stack, self._stack = self._stack, None
-            stack.stop()
-            if stack.error:
-                self._job.log("error", f"{stack.path.name}: {stack.error}")
-            else:
-                self._job.log("info", f"{stack.path.name} has {len(stack.written)} frames")
-
-    def _loglines(self, request: wire.LogLines) -> Found:
-        return {"lines": log_tail(self._job.run_folder / "log.jsonl", request.lines)}, {}
-
-    def _slm(self, request: wire.Slm) -> Found:
-        if not self._job.experiment.slm.enabled:
-            raise SettingsError("slm.enabled is false in this run")
-        number = self._errand.send(request.order, request.values)
-
-        def poll(over: bool) -> Found | None:
-            found = self._errand.poll(number, over)
-            return None if found is None else (found, {})
-
-        raise Later(poll, ANSWER_S)
-
-    def _stop(self, _: wire.Stop) -> Found:
-        self._note("stop asked", "a control client asked the run to stop")
-        os.kill(self._job.plan.pid, signal.SIGTERM)
-        return {}, {}
-
-    def _note(self, kind: str, message: str, **facts: Any) -> None:
-        self._job.log("info", message, event=kind)
-        note = Log(self._job.run_folder / "events.jsonl", "control")
-        note("info", message, event=kind, t_ns=monotonic_ns(), **facts)
-
-
-def _times(look: Look) -> dict[str, int]:
-    names = ("frame", "sequence", "settings", "t_camera_ns", "t_received_ns", "t_tracked_ns", "t_published_ns", "state")
-    return {name: look.meta[name] for name in names}
-
-
-def _free_name(folder: Path, stem: str, suffix: str) -> Path:
-    """A file in the run's folder that is not there yet."""
-    number, path = 1, folder / f"{stem}{suffix}"
-    while path.exists() or path.with_suffix(".part").exists():
-        number += 1
-        path = folder / f"{stem}_{number}{suffix}"
-    return path
-
-
-def log_tail(path: Path, lines: int) -> list[dict[str, Any]]:
-    """The last lines of a log, oldest first; [] if there is none."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
-            found = file.read().splitlines()[-lines:]
-    except OSError:
-        return []
-    parsed = []
-    for line in found:
-        try:
-            parsed.append(json.loads(line))
-        except ValueError:
-            continue  # cut by where we began
-    return parsed
 
 
 class Server:

@@ -23,7 +23,8 @@ import tornado.websocket
 
 from bridge import control_wire
 from bridge.client import AsyncClient
-from bridge.control import local_address, log_tail
+from bridge.control import local_address
+from bridge.desk import log_tail
 from bridge.figures import Figures
 from bridge.looking import Looker, step_for
 from bridge.web.access import Access, Right, same_origin

@@ -161,7 +161,7 @@ def killed_at(
 def assert_undisturbed(ended: Ended, reference: bytes, frames: int, killed: Sequence[str] = ()) -> None:
     """The run came out as if nothing had happened; the deaths are in its log and in its summary."""
     assert ended.status == 0, ended.stderr
-    assert ended.counts == (frames, frames, frames, 0)
+    assert ended.counts == (frames, frames, frames, 0), f"{ended.counts}\n{ended.stdout}\n{ended.stderr}"
     assert ended.tracks_bytes == reference
     assert ended.summary["lost"] == []
     assert_clean(ended)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Sequence
 
 from bridge.slm.displays.base import DisplayError, Picture
@@ -18,16 +19,20 @@ from bridge.slm.hologram import Trap
 from engine.settings_rules import parse_address
 
 LARGEST = 60_000
+AGAIN_S = 0.04
+"""The last datagram is sent again so often: one that was lost is made good, and a computer that has no engine any more
+refuses it, which the next one brings to light."""
 
 
 class RedTweezers:
-    """A `Display`. UDP has no answers: that the engine is there is not known."""
+    """A `Display`. UDP has no answers: an engine that hangs is not noticed, one that has ended is."""
 
     wants_levels = False
 
     def __init__(self, address: str) -> None:
         self._to = parse_address(address, scheme="udp://")
         self._socket: socket.socket | None = None
+        self._last, self._sent_s = b"", 0.0
 
     def open(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -40,7 +45,8 @@ class RedTweezers:
         self._send(packet([]))
 
     def look(self) -> None:
-        """A datagram that was refused is noticed with the next one."""
+        if self._last and time.monotonic() - self._sent_s >= AGAIN_S:
+            self._send(self._last)
 
     def close(self) -> None:
         if self._socket is not None:
@@ -48,12 +54,14 @@ class RedTweezers:
                 self.blank()
             self._socket.close()
             self._socket = None
+        self._last = b""
 
     def _send(self, data: bytes) -> None:
         if self._socket is None:
             raise DisplayError("the socket is not open")
         if len(data) > LARGEST:
             raise DisplayError(f"{len(data)} bytes of traps; a datagram has room for {LARGEST}")
+        self._last, self._sent_s = data, time.monotonic()
         try:
             self._socket.send(data)
         except ConnectionRefusedError:
