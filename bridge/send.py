@@ -94,6 +94,7 @@ def send(
     connect_s: float | None = 10.0,
     truth: str | Path | None = None,
     keeper: Keeper | None = None,
+    over: Callable[[], bool] = lambda: False,
     progress: Callable[[Statistics], None] = lambda statistics: None,
     complain: Callable[[str], None] = lambda text: None,
     stopping: Callable[[], bool] = lambda: False,
@@ -104,7 +105,8 @@ def send(
     False it is finished, and ends with its last file (None: watched, unless `fps` is given). `poll`: look at a watched
     folder instead of waiting for events (network drives). `idle_s`: a watched folder ends after so long without a file.
     `delete_sent`: delete a file once its frame is taken; with a `keeper` that is the keeper's. `connect_s`: how long to
-    wait for the receiver (None: until `stopping`). `truth`: where `simulated` writes its ground truth. `progress` is
+    wait for the receiver (None: until `stopping`). `over` is asked once the receiver has answered: True if all was sent
+    already, by a sender before this one. `truth`: where `simulated` writes its ground truth. `progress` is
     called about ten times a second, `complain` with a sentence for each file or frame that is lost.
 
     Raises SettingsError (no such source), PeerError (nobody there).
@@ -115,7 +117,7 @@ def send(
         source = open_source(text, watch=watch, poll=poll, numbering=numbering, patience_s=patience_s, idle_s=idle_s)
     if truth is not None and not hasattr(source, "save_truth"):
         raise SettingsError("--truth: only `simulated` knows where its beads are")
-    delivery = _Delivery(source, address, fps, delete_sent, name, keeper, progress, complain, stopping)
+    delivery = _Delivery(source, address, fps, delete_sent, name, keeper, over, progress, complain, stopping)
     try:
         report = delivery.run(connect_s)
     finally:
@@ -130,13 +132,14 @@ class _Delivery:
 
     def __init__(
         self, source: Source, address: str, fps: float | None, delete_sent: bool, name: str | None,
-        keeper: Keeper | None, progress: Callable[[Statistics], None], complain: Callable[[str], None],
-        stopping: Callable[[], bool],
+        keeper: Keeper | None, over: Callable[[], bool], progress: Callable[[Statistics], None],
+        complain: Callable[[str], None], stopping: Callable[[], bool],
     ) -> None:  # fmt: skip
         self._source = source
         self._fps = fps
         self._delete_sent = delete_sent
         self._keeper = keeper
+        self._over = over
         self._progress = progress
         self._complain = complain
         self._stopping = stopping
@@ -155,7 +158,7 @@ class _Delivery:
     def run(self, connect_s: float | None) -> Report:
         with self._sender as sender:
             welcome = self._connect(connect_s)
-            if welcome is not None:
+            if welcome is not None and not self._over():
                 self._frames(welcome)
                 self._answers()
             statistics = sender.close(CLOSE_S if welcome is not None else 0.0)
@@ -279,8 +282,14 @@ def deliver(job: Job, source: str | Source, **options: Any) -> int:
     """Send a source's frames as a process of the run that takes them; the exit status."""
     status = job.status
     status.ready()
-    if status.counters().get("offered", 0) and job.rings.block("receiver").counters().get("byes", 0):
-        return 0  # the sender before this one died after its bye: all was sent
+    one_before = bool(status.counters().get("offered", 0))
+
+    def over() -> bool:
+        """Whether the sender before this one died after its bye. The receiver may hear of a bye when he is dead."""
+        return one_before and bool(job.rings.block("receiver").counters().get("byes", 0))
+
+    if over():
+        return 0
 
     def stopping() -> bool:
         status.beat()
@@ -294,7 +303,7 @@ def deliver(job: Job, source: str | Source, **options: Any) -> int:
         job.log("warning", text)
 
     report = send(
-        source, local(job.experiment.camera.listen), progress=progress, complain=complain, stopping=stopping,
+        source, local(job.experiment.camera.listen), over=over, progress=progress, complain=complain, stopping=stopping,
         **options,
     )  # fmt: skip
     _count(job, report.statistics)

@@ -139,7 +139,7 @@ def at(step: str) -> None:
     _listener.at(step)
 
 
-_NAMED_STEP = re.compile(r"[a-z_]+\.\d+")
+_NAMED_STEP = re.compile(r"[a-z_]{2,}\.\d+")  # two letters or more: `open(path, "w")` names a mode
 
 
 def steps_in_source(folders: Iterable[Path]) -> set[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -10,15 +12,17 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import psutil
 import pytest
 import tifffile
 from helpers_reception import image
 from helpers_rings import Receiving
 
-from bridge.send import send
+from bridge.send import COUNTERS, send
 from bridge.sender import Sender
 from engine.accounting import Cause, Step
 from engine.frames import Kind, TimeSource
+from engine.shm.status import ProcessState
 
 
 @pytest.fixture
@@ -188,3 +192,31 @@ def test_a_source_of_the_run_itself_is_sent_once_though_its_sender_is_killed(tmp
         assert receiving.counters()["byes"] == 1
         counts = receiving.rings.block("sender").counters()
         assert (counts["gave_up"], counts["refused"], counts["waiting"]) == (0, 0, 0)
+
+
+def test_a_bye_that_is_read_after_its_sender_was_killed_still_ends_the_source(tmp_path: Path) -> None:
+    """The next sender asks the receiver, who hears of the end only now; it must not begin from the start."""
+    stack = [image(n) for n in range(20)]
+    tifffile.imwrite(tmp_path / "stack.tif", np.stack(stack))
+    with Receiving(tmp_path, source=str(tmp_path / "stack.tif")) as receiving:
+        receiving.wait_until_ready()
+        with Sender(receiving.address, source=str(tmp_path / "stack.tif"), live=False) as first:
+            for n, frame in enumerate(stack):
+                first.send(frame, n)
+            assert first.flush(10)
+            os.kill(receiving.pid, signal.SIGSTOP)
+            try:
+                first.close(0.2)  # its bye lies unread
+                state = receiving.rings.block("sender")
+                state.open(os.getpid(), time.time_ns(), COUNTERS)
+                state.set("offered", len(stack))
+                another = receiving.start_sender()
+                while state.state is not ProcessState.READY:
+                    time.sleep(0.001)
+                while not any(each.status == "ESTABLISHED" for each in psutil.Process(another.pid).net_connections()):
+                    time.sleep(0.001)
+            finally:
+                os.kill(receiving.pid, signal.SIGCONT)
+        with another:
+            assert another.wait(30) == 0
+        assert numbers(receiving) == list(range(20))
