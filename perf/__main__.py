@@ -46,6 +46,7 @@ BENCHMARKS = (
     Benchmark("engine", "all CPU ms", ("--seconds", "3", "--short", "2", "--sizes", "512")),
     Benchmark("interfaces", "", ("--seconds", "2", "--only", "client")),
     Benchmark("archive", "", ("--side", "512", "--seconds", "2", "--efforts", "1")),
+    Benchmark("recording", "frames/s", ("--frames", "4", "--turns", "1")),
     Benchmark("main_job", "frames/s", ("--seconds", "3", "--sizes", "512")),
 )
 

@@ -6,11 +6,14 @@ were cut into batches, parts or blocks. What is kept is 72 bytes a particle, wha
 
 from __future__ import annotations
 
+# mypy: allow-untyped-defs, allow-untyped-calls, disable-error-code="misc, untyped-decorator"
 from collections.abc import Iterable
 
 import h5py
 import numpy as np
+from numba import njit
 
+from engine.rows import ROW
 from recorders.tables import Table
 
 NAME = "particles"
@@ -33,24 +36,20 @@ class Particles:
     def __init__(self) -> None:
         self._rows = np.zeros(0, PARTICLES)  # the place is the particle; sums in the columns of the means
         self._seen = 0  # particles 0 to this one, not included
+        _add(np.zeros(0, ROW), self._rows)  # compiled, or loaded, before the first frame
 
     def add(self, rows: Table) -> None:
         """Take rows of `/tracks`, which come in order of frame."""
-        rows = rows[rows["particle"] >= 0]
+        rows = np.require(rows, ROW, ["C", "W"])
         if not len(rows):
             return
-        particle = np.ascontiguousarray(rows["particle"])
-        self._seen = max(self._seen, int(particle.max()) + 1)
+        self._seen = max(self._seen, int(rows["particle"].max()) + 1)
         if self._seen > len(self._rows):
             larger = np.zeros(max(1024, 2 * self._seen), PARTICLES)
             larger[: len(self._rows)] = self._rows
             larger["first_frame"][len(self._rows) :] = np.iinfo(np.int64).max
             self._rows = larger
-        np.minimum.at(self._rows["first_frame"], particle, rows["frame"])
-        np.maximum.at(self._rows["last_frame"], particle, rows["frame"])
-        np.add.at(self._rows["count"], particle, 1)
-        for name in MEANS:
-            np.add.at(self._rows[name], particle, rows[name].astype(np.float64))
+        _add(rows, self._rows)
 
     def table(self) -> Table:
         """A row for each particle that was seen, in order of its number."""
@@ -60,6 +59,24 @@ class Particles:
         for name in MEANS:
             out[name] /= out["count"]
         return out
+
+
+@njit(nogil=True, cache=True)
+def _add(rows, particles):
+    for i in range(len(rows)):
+        row = rows[i]
+        if row.particle < 0:  # never linked: no particle's
+            continue
+        one = particles[row.particle]
+        one.first_frame = min(one.first_frame, row.frame)
+        one.last_frame = max(one.last_frame, row.frame)
+        one.count += 1
+        one.x += row.x
+        one.y += row.y
+        one.mass += row.mass
+        one.size += row.size
+        one.ecc += row.ecc
+        one.signal += row.signal
 
 
 def particles_of(blocks: Iterable[Table]) -> Table:
