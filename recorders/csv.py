@@ -6,6 +6,7 @@ first frame on that comes again are cut off and written anew.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,15 +27,29 @@ __all__ = ["COUNTERS", "CsvRecorder", "main"]
 
 HEADER = "frame,particle_id,x,y,mass,ecc,size,signal,timestamp"
 COLUMNS = ("frame", "particle", "x", "y", "mass", "ecc", "size", "signal")
+EXCEL_ROWS = 1_048_575  # and the header
+OVER_S = 2.0
 _LINE = "%d,%d,%.6f,%.6f,%.9g,%.7g,%.7g,%.9g,"
 
 
 class CsvRecorder:
     """A `recorders.loop.Recorder`. Timestamps are camera times in UTC seconds with microseconds."""
 
-    def __init__(self, path: Path, utc_offset_ns: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        utc_offset_ns: int,
+        rows_s: float = math.inf,
+        warn: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        """`warn` is told once when more than `rows_s` rows a second come (of camera time, over `OVER_S`), and once when
+        there are more rows than Excel shows.
+        """
         self._path = path
         self._utc_offset_ns = utc_offset_ns
+        self._rate = _Rate(rows_s)
+        self._warn = warn
+        self._rows: int | None = 0  # None: it was said
 
     def open(self) -> Callable[[int], Position]:
         """Make the file, or go on in the one of this run's recorder that died."""
@@ -61,6 +76,7 @@ class CsvRecorder:
         data = "".join([line % values for values in zip(*columns)]).encode()
         with self._writing():
             self._file.write(data)
+        self._say(int(meta["t_camera_ns"]), len(rows))
 
     def lost(self, losses: Table, ledger: int) -> None:
         """Nothing: the file holds particles alone, a lost frame is a jump of `frame`."""
@@ -74,6 +90,22 @@ class CsvRecorder:
         self.flush()
         os.fsync(self._file.fileno())
         self._file.close()
+
+    def _say(self, t_ns: int, rows: int) -> None:
+        if rate := self._rate.above(t_ns, rows):
+            self._warn(
+                f"csv: {rate:.0f} rows a second, more than record.csv_rows_s = {self._rate.most:g}. It goes on, and "
+                "what it cannot keep is counted; without record.csv, `ringtrack export RUN --to csv` writes the same "
+                "file afterwards"
+            )
+        if self._rows is not None:
+            self._rows += rows
+            if self._rows > EXCEL_ROWS:
+                self._rows = None
+                self._warn(
+                    f"csv: more than {EXCEL_ROWS} rows: Excel and LibreOffice show only the first ones; "
+                    "`ringtrack export RUN --to csv --frames …` writes a part"
+                )
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -90,6 +122,31 @@ class CsvRecorder:
         self._file.truncate(_end_of_lines_before(self._file, frame))
         self._file.seek(0, os.SEEK_END)
         return Position(frame, 0)
+
+
+class _Rate:
+    """Rows a second of camera time, looked at every `OVER_S`; tells once that they are too many."""
+
+    def __init__(self, most: float) -> None:
+        self.most = most
+        self._told = False
+        self._since_ns: int | None = None
+        self._count = 0
+
+    def above(self, t_ns: int, rows: int) -> float:
+        """The rate, if it is above the limit and was not told; else 0."""
+        if self._since_ns is None or t_ns < self._since_ns:
+            self._since_ns, self._count = t_ns, 0
+        seconds = (t_ns - self._since_ns) / 1e9
+        if seconds < OVER_S:
+            self._count += rows
+            return 0.0
+        rate = self._count / seconds
+        self._since_ns, self._count = t_ns, rows
+        if rate <= self.most or self._told:
+            return 0.0
+        self._told = True
+        return rate
 
 
 def _end_of_lines_before(file: BufferedRandom, frame: int) -> int:
@@ -118,5 +175,10 @@ def _line_start(file: BufferedRandom, position: int, low: int) -> int:
 
 def main(job: Job) -> int:
     """Record the run's tracks as text until the ring says that it has ended; the exit status."""
-    record(job, CsvRecorder(RunFolder(job.run_folder).csv, measure_utc_offset().offset_ns))
+
+    def warn(message: str) -> None:
+        job.log("warning", message)
+
+    path, offset_ns = RunFolder(job.run_folder).csv, measure_utc_offset().offset_ns
+    record(job, CsvRecorder(path, offset_ns, job.experiment.record.csv_rows_s, warn))
     return 0

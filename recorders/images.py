@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 
 from engine.clocks import measure_utc_offset
 from engine.errors import MachineError
-from engine.experiment import region_of
+from engine.experiment import Experiment, region_of
 from engine.process import Job
 from engine.settings_rules import existing_cores
 from recorders import h5clear
 from recorders.frame_loop import COUNTERS, record_frames, threads_for
 from recorders.metadata import FORMAT
+from recorders.pace import Pace, announce, measured
 from recorders.parts import part_path, part_paths
 from recorders.runfolder import RunFolder
 from recorders.shuffle import shuffled
@@ -96,10 +97,7 @@ class ImageFile:
 
     def encode(self, meta: np.void, pixels: NDArray[Any]) -> bytes:
         """The frame's chunk: bytes of equal weight side by side, then Zstandard (a thread; holds no lock meanwhile)."""
-        import imagecodecs
-
-        packed: Any = shuffled(pixels[self._part])  # anything with a buffer
-        return bytes(imagecodecs.zstd_encode(packed, level=self._level))
+        return chunk(pixels[self._part], self._level)
 
     def write(self, meta: np.void, encoded: bytes) -> int:
         if self.count % 64 == 0:
@@ -137,16 +135,41 @@ class ImageFile:
             )
 
 
+def chunk(pixels: NDArray[Any], level: int) -> bytes:
+    """What a chunk of the dataset holds of a frame."""
+    import imagecodecs
+
+    packed: Any = shuffled(pixels)  # anything with a buffer
+    return bytes(imagecodecs.zstd_encode(packed, level=level))
+
+
+def pace(experiment: Experiment) -> Pace:
+    """How fast the recorder is here."""
+    settings = experiment.record
+    y0, y1, x0, x1 = region_of(settings.image_region)
+    part = np.s_[y0 : y1 or None, x0 : x1 or None]
+    threads = threads_for(settings.image_threads, len(existing_cores()))
+    return measured("images", lambda pixels: chunk(pixels[part], settings.image_level), experiment, threads)
+
+
 def main(job: Job) -> int:
     """Record the frames of a run until the ring says that it has ended; the exit status."""
+    from recorders.image_parts import ImageParts
+
     camera, settings = job.experiment.camera, job.experiment.record
     first = RunFolder(job.run_folder).images
+    offset_ns = measure_utc_offset().offset_ns
+
+    def make(part: int) -> ImageFile:
+        return ImageFile(
+            part_path(first, part), camera.shape_hw, camera.dtype, level=settings.image_level,
+            region=region_of(settings.image_region), utc_offset_ns=offset_ns,
+        )  # fmt: skip
+
     part = max(part_paths(first), default=0) + 1
-    sink = ImageFile(
-        part_path(first, part), camera.shape_hw, camera.dtype, level=settings.image_level,
-        region=region_of(settings.image_region), utc_offset_ns=measure_utc_offset().offset_ns,
-    )  # fmt: skip
+    sink = ImageParts(make, part, part_bytes=settings.part_gb * 1e9, part_s=settings.part_min * 60)
     try:
+        announce(job, pace, first_time=part == 1)
         record_frames(job, sink, threads_for(settings.image_threads, len(existing_cores())), settings.image_every)
     except MachineError:
         sink.close()

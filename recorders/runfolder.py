@@ -46,6 +46,11 @@ class RunFolder:
         return folder / f"{self.name}_frame_{frame:09d}.tiff"
 
     @property
+    def tiff_stack(self) -> Path:
+        """All frames in one BigTIFF."""
+        return self.path / f"{self.name}_frames.tiff"
+
+    @property
     def csv(self) -> Path:
         return self.path / f"tracks_{self.name}.csv"
 

@@ -1,4 +1,4 @@
-"""The recorder of TIFF files: `frames/000000000/run_001_frame_000000042.tiff`, one for each frame.
+"""The recorder of TIFF files: `frames/000000000/run_001_frame_000000042.tiff`, one for each frame, or one stack.
 
 16 or 8 bit as they came, with `ImageDescription` (JSON), `DateTime`, `Software` and the scale of the calibration. LZW
 takes 80 ms of a core for 2048 x 2048 pixels and noise: `ringtrack check` says what this machine sustains, and what it
@@ -11,7 +11,10 @@ import io
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,12 +24,15 @@ from numpy.typing import NDArray
 from engine.clocks import measure_utc_offset
 from engine.errors import MachineError
 from engine.experiment import Experiment, region_of
+from engine.frames import FRAME_META
 from engine.process import Job
 from engine.settings_rules import existing_cores
 from recorders.frame_loop import COUNTERS, record_frames, threads_for
+from recorders.pace import Pace, announce, measured
 from recorders.runfolder import RunFolder
+from recorders.tiff_stack import Stack
 
-__all__ = ["COUNTERS", "TiffFiles", "main"]
+__all__ = ["COUNTERS", "TiffFiles", "TiffStack", "main", "pace"]
 
 MIN_FREE_BYTES = 64 * 1024 * 1024
 _COMPRESSION = {"lzw": "lzw", "zstd": "zstd", "deflate": "zlib", "none": None}
@@ -43,6 +49,7 @@ class TiffFiles:
         camera, (y0, y1, x0, x1) = experiment.camera, region_of(experiment.record.image_region)
         self._part = np.s_[y0 : y1 or camera.height, x0 : x1 or camera.width]
         self._pixel_um = camera.pixel_um
+        self._big = experiment.record.tiff_stack
         self._written = 0
 
     def encode(self, meta: np.void, pixels: NDArray[Any]) -> bytes:
@@ -68,7 +75,7 @@ class TiffFiles:
         tifffile.imwrite(
             out, pixels[self._part], photometric="minisblack", compression=self._compression, metadata=None,
             description=json.dumps(about), datetime=taken, software="ringtrack",
-            **scale,
+            bigtiff=self._big, byteorder="<", rowsperstrip=pixels[self._part].shape[0], **scale,
         )  # fmt: skip
         return out.getvalue()
 
@@ -80,15 +87,10 @@ class TiffFiles:
         if path.exists():  # of the recorder before this one
             return 0
         beside = path.with_suffix(".part")
-        try:
+        with self._writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             beside.write_bytes(encoded)
             beside.rename(path)
-        except OSError as error:
-            raise MachineError(
-                f'recorder "tiff" stopped: {path} could not be written: {os.strerror(error.errno or 5)}. Particles are '
-                "still being recorded."
-            ) from None
         return len(encoded)
 
     def flush(self) -> None:
@@ -96,6 +98,16 @@ class TiffFiles:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    @contextmanager
+    def _writing(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise MachineError(
+                f'recorder "tiff" stopped: {path} could not be written: {os.strerror(error.errno or 5)}. Particles are '
+                "still being recorded."
+            ) from None
 
     def _refuse_if_full(self, wanted: int) -> None:
         free = shutil.disk_usage(self._folder.path).free
@@ -106,10 +118,45 @@ class TiffFiles:
             )
 
 
+class TiffStack(TiffFiles):
+    """The same pages in one file."""
+
+    def __init__(self, folder: RunFolder, experiment: Experiment, run_id: str, utc_offset_ns: int) -> None:
+        """Make the stack, or go on in that of a recorder that died. Raises MachineError."""
+        super().__init__(folder, experiment, run_id, utc_offset_ns)
+        self._path = folder.tiff_stack
+        with self._writing(self._path):
+            self._stack = Stack(self._path)
+
+    def write(self, meta: np.void, encoded: bytes) -> int:
+        if self._written % 64 == 0:
+            self._refuse_if_full(len(encoded))
+        self._written += 1
+        if int(meta["frame"]) <= self._stack.last_frame:  # of the recorder before this one
+            return 0
+        with self._writing(self._path):
+            return self._stack.append(encoded)
+
+    def close(self) -> None:
+        with self._writing(self._path):
+            self._stack.close()
+
+
+def pace(experiment: Experiment) -> Pace:
+    """How fast the recorder is here."""
+    files = TiffFiles(RunFolder(Path("run_001")), experiment, "0" * 16, 0)
+    meta: np.void = np.zeros(1, FRAME_META)[0]
+    threads = threads_for(experiment.record.image_threads, len(existing_cores()))
+    return measured("tiff", lambda pixels: files.encode(meta, pixels), experiment, threads)
+
+
 def main(job: Job) -> int:
     """Write the frames of a run until the ring says that it has ended; the exit status."""
-    settings = job.experiment.record
+    settings, folder = job.experiment.record, RunFolder(job.run_folder)
     offset_ns = measure_utc_offset().offset_ns
-    sink = TiffFiles(RunFolder(job.run_folder), job.experiment, job.run_id, offset_ns)
+    first_time = not (folder.tiff_stack.exists() or folder.tiff(0).parent.parent.exists())
+    make = TiffStack if settings.tiff_stack else TiffFiles
+    sink = make(folder, job.experiment, job.run_id, offset_ns)
+    announce(job, pace, first_time=first_time)
     record_frames(job, sink, threads_for(settings.image_threads, len(existing_cores())), settings.image_every)
     return 0

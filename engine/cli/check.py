@@ -79,6 +79,7 @@ def _said(f: Figures) -> str:
         (f"record {name}", f"{rate / 1e6:.1f} MB/s, {rate * 3.6e-6:.1f} GB an hour{note}")
         for name, rate, note in f.recorders
     ]
+    rows += [(f"pace of {name}", line) for name, line in f.paces.items()]
     left = f"{output.size(f.disk_free)} free in {f.data_folder}"
     if f.disk_seconds is not None:
         left += f": {output.duration(f.disk_seconds)}"

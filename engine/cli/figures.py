@@ -8,12 +8,15 @@ import shutil
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.experiment import Experiment
 from engine.frames import FRAME_META
 from engine.rows import RESULT_META, ROW
 from engine.settings_rules import existing_cores, parse_cores
+
+if TYPE_CHECKING:
+    from recorders.pace import Pace
 
 PARTICLES_ASSUMED = 1000  # a frame, for the size of tables: a crowded field of view
 CSV_BYTES_A_ROW = 100
@@ -43,6 +46,7 @@ class Figures:
     disk_seconds: float | None  # until it is full; None: nothing is recorded
     addresses: list[str]
     warnings: list[str]
+    paces: dict[str, str]  # of recorders of frames, measured: what this machine sustains
 
     @classmethod
     def of(cls, experiment: Experiment) -> Figures:
@@ -59,6 +63,7 @@ class Figures:
         folder, free = _disk(Path(e.experiment.data).expanduser())
         rate = sum(each for _, each, _ in recorders)
         addresses = [e.camera.listen, e.control.listen] + [f"http://{e.web.listen}"] * e.web.enabled
+        paces = _paces(e)
         return cls(
             experiment=e,
             camera_mb_s=e.camera.frame_bytes * e.camera.fps / 1e6,
@@ -78,7 +83,8 @@ class Figures:
             disk_free=free,
             disk_seconds=free / rate if rate else None,
             addresses=addresses,
-            warnings=doubts(e) + _warnings(e, shared_bytes),
+            warnings=doubts(e) + _warnings(e, shared_bytes) + [pace.line() for pace in paces if not pace.enough],
+            paces={pace.recorder: pace.line() for pace in paces},
         )
 
     @property
@@ -112,12 +118,23 @@ def _recorders(e: Experiment) -> list[tuple[str, float, str]]:
     if e.record.hdf5:
         found.append(("hdf5", rows_s * ROW.itemsize + e.camera.fps * RESULT_META.itemsize, per))
     if e.record.csv:
-        found.append(("csv", rows_s * CSV_BYTES_A_ROW, per))
+        limit = f"; meant for {e.record.csv_rows_s:g} rows a second, this is {rows_s:g}"
+        found.append(("csv", rows_s * CSV_BYTES_A_ROW, per + limit))
     if e.record.images:
         found.append(("images", raw / IMAGES_RATIO, f" if noise shrinks to 1/{IMAGES_RATIO}"))
     if e.record.tiff:
         found.append(("tiff", float(raw), ""))
     return found
+
+
+def _paces(e: Experiment) -> list[Pace]:
+    """Of the recorders of frames that are asked for and can be had."""
+    if not (e.record.images or e.record.tiff) or find_spec("imagecodecs") is None:
+        return []
+    from recorders import images, tiff
+
+    asked = [(e.record.images and find_spec("hdf5plugin") is not None, images.pace), (e.record.tiff, tiff.pace)]
+    return [pace(e) for wanted, pace in asked if wanted]
 
 
 def _disk(folder: Path) -> tuple[Path, int]:

@@ -74,11 +74,18 @@ def test_recorders_of_frames_that_are_killed_lose_none(lab: Laboratory, frames: 
 
 
 def test_some_frames_and_a_part_of_them(lab: Laboratory, frames: NDArray[Any]) -> None:
-    record = {"tiff": False, "image_every": 10, "image_region": "30:80, 20:84"}
+    """Into files of 15 kB, and as pages of one TIFF."""
+    record = {"image_every": 10, "image_region": "30:80, 20:84", "tiff_stack": True, "part_gb": 1.5e-5}
     ended = lab.run(lab.settings(SETTINGS, record=record), "--source", lab.stack(frames))
     assert ended.status == 0, ended.stderr
     with h5py.File(ended.folder / f"tracking_{ended.folder.name}.h5") as file:
         np.testing.assert_array_equal(file["images"][...], frames[::10, 30:80, 20:84])
     assert list(ended.record.frames.numbers) == list(range(0, FRAMES, 10))
+    assert len(list(ended.folder.glob("images_*.h5"))) > 1
+    stack = tifffile.imread(ended.folder / f"{ended.folder.name}_frames.tiff")
+    np.testing.assert_array_equal(stack, frames[::10, 30:80, 20:84])
+    said = (ended.folder / "log.jsonl").read_text()
+    assert "images: 1 thread compresses" in said
+    assert "tiff: 1 thread compresses" in said
     with pytest.raises(IndexError, match="frame 5 was not kept; those that are: 12, from 0 to 110"):
         ended.record.frames[5]
