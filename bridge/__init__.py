@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bridge.client import AsyncClient as AsyncClient
+    from bridge.async_client import AsyncClient as AsyncClient
     from bridge.client import Client as Client
     from bridge.sender import Sender as Sender
     from bridge.sender import Statistics as Statistics
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bridge.wire import PeerError as PeerError
 
 _WHERE = {
-    "AsyncClient": "bridge.client",
+    "AsyncClient": "bridge.async_client",
     "Client": "bridge.client",
     "Sender": "bridge.sender",
     "Statistics": "bridge.sender",

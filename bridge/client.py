@@ -12,9 +12,7 @@ serves one thread. `bridge.AsyncClient` is the same with `await`.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -25,151 +23,19 @@ import zmq
 from numpy.typing import NDArray
 
 from bridge import control_wire as wire
-from engine.errors import ClosedError, PeerError, RingtrackError, SettingsError
+from bridge.calls import DEFAULT_ADDRESS as DEFAULT_ADDRESS
+from bridge.calls import Calls, image_of, keys_of, record_request, results_of, settings_of, taken
+from bridge.calls import FrameResult as FrameResult
+from bridge.calls import Image as Image
+from bridge.calls import Settings as Settings
+from engine.errors import ClosedError, PeerError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from bridge.sender import Sender
     from bridge.slm.client import LightClient
 
-DEFAULT_ADDRESS = "tcp://127.0.0.1:50053"
 
-
-@dataclass(frozen=True)
-class Image:
-    """The newest frame. `pixels` (height, width) as the camera sent them, each `step` pixels of the camera apart."""
-
-    frame: int
-    pixels: NDArray[Any]
-    rows: NDArray[Any]  # engine.rows.ROW; x and y in pixels of the camera
-    step: int
-    meta: dict[str, int]  # times in nanoseconds of the tracking machine's clock, settings version, ...
-    corner_yx: tuple[int, int] = (0, 0)  # of the first pixel, in the camera's frame
-    saturated: NDArray[np.uint32] | None = None  # flat indices of pixels at the sensor's limit, where asked for
-
-    @property
-    def particles(self) -> pd.DataFrame:
-        """One row a particle, trackpy's names."""
-        return _frame(self.rows)
-
-
-@dataclass(frozen=True)
-class FrameResult:
-    """The particles of one frame."""
-
-    frame: int
-    place: int
-    rows: NDArray[Any]
-    meta: dict[str, int]
-
-    @property
-    def particles(self) -> pd.DataFrame:
-        """One row a particle, trackpy's names."""
-        return _frame(self.rows)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """A version of the settings; `from_frame`: the first frame tracked with it, None if none has come yet."""
-
-    version: int
-    tracking: Any  # engine.experiment.Tracking
-    linking: Any  # engine.experiment.Linking
-    undo_to: int | None
-    from_frame: int | None = None
-
-
-class _Calls:
-    """Requests and answers, without saying how they travel."""
-
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 5.0, keys: Path | None = None) -> None:
-        self.address, self.timeout_s = address, timeout_s
-        self._keys = keys
-        self._numbers = itertools.count(1)
-        self._socket: Any = None
-
-    def _connect(self, context: Any) -> Any:
-        socket = context.socket(zmq.DEALER)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.SNDHWM, 16)
-        socket.setsockopt(zmq.RECONNECT_IVL, 50)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-        if self._keys is not None:
-            from bridge.keys import call_with_keys
-
-            try:
-                call_with_keys(socket, self._keys)
-            except BaseException:
-                socket.close(linger=0)
-                raise
-        socket.connect(self.address)
-        return socket
-
-    def _late(self, request: wire.AnyRequest) -> PeerError:
-        what = type(request).__struct_config__.tag
-        return PeerError(f"{self.address} has not answered {what!r} within {self.timeout_s:g} s; is the run going on?")
-
-    def _limit_ms(self, request: wire.AnyRequest) -> int:
-        return round(1000 * (self.timeout_s + getattr(request, "wait_s", 0.0)))
-
-
-def _taken(answer: wire.Answer, arrays: dict[str, NDArray[Any]]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    if answer.error:
-        kinds: dict[str, type[RingtrackError]] = {"settings": SettingsError}
-        raise kinds.get(answer.blame, PeerError)(answer.error)
-    return answer.result, arrays
-
-
-def _settings(result: dict[str, Any]) -> Settings:
-    from engine.experiment import Linking, Tracking
-
-    return Settings(
-        version=result["version"],
-        tracking=msgspec.convert(result["tracking"], Tracking),
-        linking=msgspec.convert(result["linking"], Linking),
-        undo_to=result["undo_to"],
-        from_frame=result.get("from_frame"),
-    )
-
-
-def _image(result: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Image:
-    meta = result["meta"]
-    y, x = result["corner"]
-    return Image(
-        meta["frame"], arrays.get("pixels", np.zeros((0, 0))), arrays["rows"], result["step"], meta, (y, x),
-        arrays.get("saturated"),
-    )  # fmt: skip
-
-
-def _results(result: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> list[FrameResult]:
-    found, start = [], 0
-    for frame in result["frames"]:
-        rows = arrays["rows"][start : start + frame["rows"]]
-        start += frame["rows"]
-        found.append(FrameResult(frame["frame"], frame["place"], rows, frame))
-    return found
-
-
-def _record(action: str, name: str, before_s: float, for_s: float) -> wire.Record:
-    try:
-        given = {"action": action, "name": name, "before_s": before_s, "for_s": for_s}
-        return msgspec.convert(given, wire.Record)
-    except msgspec.ValidationError as error:
-        raise SettingsError(f"record: {error}") from None
-
-
-def _section(section: str, values: dict[str, Any] | None, more: dict[str, Any]) -> dict[str, Any]:
-    return {key if "." in key else f"{section}.{key}": value for key, value in ((values or {}) | more).items()}
-
-
-def _frame(rows: NDArray[Any]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(rows)
-
-
-class Client(_Calls):
+class Client(Calls):
     """See the module. A context manager; it connects at the first call."""
 
     def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 5.0, keys: Path | None = None) -> None:
@@ -200,7 +66,7 @@ class Client(_Calls):
             parts = [part.buffer for part in self._socket.recv_multipart(copy=False)]
             answer, arrays = wire.decode_answer(parts)
             if answer.id in (number, 0):  # others are answers that came too late
-                return _taken(answer, arrays)
+                return taken(answer, arrays)
         self._drop()  # what was asked is forgotten with the connection: a late answer never meets another question
         raise self._late(request)
 
@@ -210,27 +76,27 @@ class Client(_Calls):
 
     def settings(self, version: int = 0) -> Settings:
         """The settings of a version; 0: of the newest."""
-        return _settings(self.call(wire.GetSettings(version=version))[0])
+        return settings_of(self.call(wire.GetSettings(version=version))[0])
 
     def configure(self, values: dict[str, Any]) -> Settings:
         """Other values for live keys, as {"tracking.minmass": 400, "linking.memory": 5}; all or none."""
-        return _settings(self.call(wire.SetSettings(values=values))[0])
+        return settings_of(self.call(wire.SetSettings(values=values))[0])
 
     def configure_tracking(self, values: dict[str, Any] | None = None, /, **more: Any) -> Settings:
         """Other values for keys of [tracking]: `configure_tracking(minmass=400)`."""
-        return self.configure(_section("tracking", values, more))
+        return self.configure(keys_of("tracking", values, more))
 
     def configure_linking(self, values: dict[str, Any] | None = None, /, **more: Any) -> Settings:
         """Other values for keys of [linking]."""
-        return self.configure(_section("linking", values, more))
+        return self.configure(keys_of("linking", values, more))
 
     def undo(self) -> Settings:
         """Bring back the settings before the last change."""
-        return _settings(self.call(wire.Undo())[0])
+        return settings_of(self.call(wire.Undo())[0])
 
     def preview(self, values: dict[str, Any] | None = None, /, **more: Any) -> NDArray[Any]:
         """Features that the newest frame would have with other values of [tracking]; nothing is changed."""
-        return self.call(wire.Preview(values=_section("tracking", values, more)))[1]["rows"]
+        return self.call(wire.Preview(values=keys_of("tracking", values, more)))[1]["rows"]
 
     def get_latest_image(
         self, most_px: int = 0, region: tuple[int, int, int, int] | None = None, *, saturated: bool = False
@@ -239,7 +105,7 @@ class Client(_Calls):
 
         `region`: only the pixels of rows y0 to y1 and columns x0 to x1; particles are those of the whole frame.
         """
-        return _image(*self.call(wire.Latest(most_px=most_px, region=region, saturated=saturated)))
+        return image_of(*self.call(wire.Latest(most_px=most_px, region=region, saturated=saturated)))
 
     def results(self, *, from_frame: int | None = None, wait_s: float = 1.0) -> Iterator[FrameResult]:
         """Results in order, from a frame number on or from now on, until the run ends.
@@ -251,7 +117,7 @@ class Client(_Calls):
             request = wire.Results(after=after, from_frame=from_frame, wait_s=wait_s)
             result, arrays = self.call(request)
             after = result["after"]
-            yield from _results(result, arrays)
+            yield from results_of(result, arrays)
             if result["closed"]:
                 return
 
@@ -283,7 +149,7 @@ class Client(_Calls):
 
         `before_s`: frames of the last seconds are of the take too; `for_s`: it ends by itself. Raises SettingsError.
         """
-        return self.call(_record(action, name, before_s, for_s))[0]
+        return self.call(record_request(action, name, before_s, for_s))[0]
 
     def log(self, lines: int = 20) -> list[dict[str, Any]]:
         """The last lines of the run's log."""
@@ -338,78 +204,3 @@ class Client(_Calls):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class AsyncClient(_Calls):
-    """`Client` for asyncio: the same calls with `await`, many at once over one connection."""
-
-    async def call(self, request: wire.AnyRequest) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        """Ask; the result and its arrays. A connection for each call that is under way at once; they are kept."""
-        socket = self._idle.pop() if self._idle else self._connect(self._context)
-        request = msgspec.structs.replace(request, id=next(self._numbers))
-        await socket.send(msgspec.msgpack.encode(request))
-        if not await socket.poll(self._limit_ms(request)):
-            socket.close(linger=0)
-            raise self._late(request)
-        parts = await socket.recv_multipart()
-        self._idle.append(socket)
-        return _taken(*wire.decode_answer(parts))
-
-    async def hello(self) -> dict[str, Any]:
-        return (await self.call(wire.Hello()))[0]
-
-    async def settings(self, version: int = 0) -> Settings:
-        return _settings((await self.call(wire.GetSettings(version=version)))[0])
-
-    async def configure(self, values: dict[str, Any]) -> Settings:
-        return _settings((await self.call(wire.SetSettings(values=values)))[0])
-
-    async def configure_tracking(self, values: dict[str, Any] | None = None, /, **more: Any) -> Settings:
-        return await self.configure(_section("tracking", values, more))
-
-    async def configure_linking(self, values: dict[str, Any] | None = None, /, **more: Any) -> Settings:
-        return await self.configure(_section("linking", values, more))
-
-    async def undo(self) -> Settings:
-        return _settings((await self.call(wire.Undo()))[0])
-
-    async def get_latest_image(self, most_px: int = 0) -> Image:
-        return _image(*await self.call(wire.Latest(most_px=most_px)))
-
-    async def results(self, *, from_frame: int | None = None, wait_s: float = 1.0) -> AsyncIterator[FrameResult]:
-        after: int | None = None
-        while True:
-            request = wire.Results(after=after, from_frame=from_frame, wait_s=wait_s)
-            result, arrays = await self.call(request)
-            after = result["after"]
-            for one in _results(result, arrays):
-                yield one
-            if result["closed"]:
-                return
-
-    async def metrics(self) -> dict[str, Any]:
-        return (await self.call(wire.Metrics()))[0]
-
-    async def accounting(self) -> dict[str, Any]:
-        return (await self.call(wire.Accounting()))[0]
-
-    async def mark(self, text: str) -> int:
-        return int((await self.call(wire.Mark(text=text)))[0]["frame"])
-
-    async def record(
-        self, action: str = "start", name: str = "", *, before_s: float = 0, for_s: float = 0
-    ) -> dict[str, Any]:
-        return (await self.call(_record(action, name, before_s, for_s)))[0]
-
-    async def stop(self) -> None:
-        await self.call(wire.Stop())
-
-    async def __aenter__(self) -> AsyncClient:
-        import zmq.asyncio
-
-        self._context = zmq.asyncio.Context()
-        self._idle: list[Any] = []
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._context.destroy(linger=0)

@@ -44,7 +44,8 @@ class Stretch:
         values = np.arange(1 << (8 * pixels.dtype.itemsize), dtype=np.float32)
         scale = np.float32(255.0 / max(1.0, self.high - self.low))
         table = np.clip((values - np.float32(self.low)) * scale, 0, 255).astype(np.uint8)
-        grey: NDArray[np.uint8] = table[pixels]
+        grey = np.empty(pixels.shape, np.uint8)
+        np.take(table, pixels, out=grey, mode="clip")  # half the time of table[pixels]: nothing is checked
         return grey
 
 

@@ -1,9 +1,9 @@
 """The web process: the page, its socket, and figures for machines, all on one port.
 
 It is a live reader of the rings and works only while somebody looks. Each frame is reduced and encoded once for each
-size and quality that is wanted; a client has at most one picture under way and gets the next one after it said that the
-last is on its canvas, and always the newest: a slow network sees fewer pictures, never old ones. Changes of settings
-and remarks go through the control server, like anybody's.
+size and quality that is wanted; a client has at most one picture under way and gets the next one after it said that it
+has the last and draws it, and always the newest: a slow network sees fewer pictures, never old ones. Changes of
+settings and remarks go through the control server, like anybody's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import tornado.web
 import tornado.websocket
 
 from bridge import control_wire
-from bridge.client import AsyncClient
+from bridge.async_client import AsyncClient
 from bridge.control import local_address
 from bridge.desk import log_tail
 from bridge.figures import Figures
@@ -43,7 +43,7 @@ PAGE = Path(__file__).with_name("page.html")
 LARGEST_MESSAGE = 64 << 10
 MOST_VIEWERS = 32
 PATIENCE_S = 3.0
-"""A client that has not said that it drew its picture for so long is given another; twice as long: it is let go."""
+"""A client that has not said that it has its picture for so long is given another; twice as long: it is let go."""
 STATISTICS_EVERY_S = 1.0
 POLL_S = 0.004
 SHARED = 0.6
@@ -101,7 +101,7 @@ class Studio:
             due = [viewer for viewer in self.viewers if viewer.is_due(now, self.looker.newest)]
             if due:
                 self._show(due, now)
-            # Until somebody can be due; then as often as a new frame, or a word that the last is drawn, is looked for.
+            # Until somebody can be due; then as often as a new frame, or a word that the last has come, is looked for.
             soonest = min((viewer.due_at for viewer in self.viewers if not viewer.wants.paused), default=now + 1)
             await asyncio.sleep(min(LONGEST_S, max(POLL_S, soonest - time.monotonic())))
 
@@ -241,7 +241,7 @@ class Socket(tornado.websocket.WebSocketHandler):
         return not self._under_way
 
     def send(self, place: int, now: float, picture: bytes, drawn: bytes) -> None:
-        """One picture and its particles; no other until the page says that it is drawn."""
+        """One picture and its particles; no other until the page says that it has begun to draw it."""
         self._under_way, self._sent_at, self.shown = True, now, place
         # From when it was due, so that the rate is the one asked for; after a pause from now.
         period = 1.0 / self.wants.fps

@@ -1,0 +1,104 @@
+"""`Client` for asyncio: the same calls with `await`, many under way at once.
+
+async with AsyncClient("tcp://127.0.0.1:50053") as client:
+    await client.configure_tracking(minmass=400)
+    async for frame in client.results():
+        ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from numpy.typing import NDArray
+
+from bridge import control_wire as wire
+from bridge.calls import (
+    Calls,
+    FrameResult,
+    Image,
+    Settings,
+    image_of,
+    keys_of,
+    record_request,
+    results_of,
+    settings_of,
+    taken,
+)
+
+
+class AsyncClient(Calls):
+    """`Client` for asyncio: the same calls with `await`, many at once over one connection."""
+
+    async def call(self, request: wire.AnyRequest) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Ask; the result and its arrays. A connection for each call that is under way at once; they are kept."""
+        socket = self._idle.pop() if self._idle else self._connect(self._context)
+        request = msgspec.structs.replace(request, id=next(self._numbers))
+        await socket.send(msgspec.msgpack.encode(request))
+        if not await socket.poll(self._limit_ms(request)):
+            socket.close(linger=0)
+            raise self._late(request)
+        parts = await socket.recv_multipart()
+        self._idle.append(socket)
+        return taken(*wire.decode_answer(parts))
+
+    async def hello(self) -> dict[str, Any]:
+        return (await self.call(wire.Hello()))[0]
+
+    async def settings(self, version: int = 0) -> Settings:
+        return settings_of((await self.call(wire.GetSettings(version=version)))[0])
+
+    async def configure(self, values: dict[str, Any]) -> Settings:
+        return settings_of((await self.call(wire.SetSettings(values=values)))[0])
+
+    async def configure_tracking(self, values: dict[str, Any] | None = None, /, **more: Any) -> Settings:
+        return await self.configure(keys_of("tracking", values, more))
+
+    async def configure_linking(self, values: dict[str, Any] | None = None, /, **more: Any) -> Settings:
+        return await self.configure(keys_of("linking", values, more))
+
+    async def undo(self) -> Settings:
+        return settings_of((await self.call(wire.Undo()))[0])
+
+    async def get_latest_image(self, most_px: int = 0) -> Image:
+        return image_of(*await self.call(wire.Latest(most_px=most_px)))
+
+    async def results(self, *, from_frame: int | None = None, wait_s: float = 1.0) -> AsyncIterator[FrameResult]:
+        after: int | None = None
+        while True:
+            request = wire.Results(after=after, from_frame=from_frame, wait_s=wait_s)
+            result, arrays = await self.call(request)
+            after = result["after"]
+            for one in results_of(result, arrays):
+                yield one
+            if result["closed"]:
+                return
+
+    async def metrics(self) -> dict[str, Any]:
+        return (await self.call(wire.Metrics()))[0]
+
+    async def accounting(self) -> dict[str, Any]:
+        return (await self.call(wire.Accounting()))[0]
+
+    async def mark(self, text: str) -> int:
+        return int((await self.call(wire.Mark(text=text)))[0]["frame"])
+
+    async def record(
+        self, action: str = "start", name: str = "", *, before_s: float = 0, for_s: float = 0
+    ) -> dict[str, Any]:
+        return (await self.call(record_request(action, name, before_s, for_s)))[0]
+
+    async def stop(self) -> None:
+        await self.call(wire.Stop())
+
+    async def __aenter__(self) -> AsyncClient:
+        import zmq.asyncio
+
+        self._context = zmq.asyncio.Context()
+        self._idle: list[Any] = []
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._context.destroy(linger=0)

@@ -1,0 +1,154 @@
+"""What both clients share: what a call gives back, the socket, and how requests and answers are put into words."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import zmq
+from numpy.typing import NDArray
+
+from bridge import control_wire as wire
+from engine.errors import PeerError, RingtrackError, SettingsError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DEFAULT_ADDRESS = "tcp://127.0.0.1:50053"
+
+
+@dataclass(frozen=True)
+class Image:
+    """The newest frame. `pixels` (height, width) as the camera sent them, each `step` pixels of the camera apart."""
+
+    frame: int
+    pixels: NDArray[Any]
+    rows: NDArray[Any]  # engine.rows.ROW; x and y in pixels of the camera
+    step: int
+    meta: dict[str, int]  # times in nanoseconds of the tracking machine's clock, settings version, ...
+    corner_yx: tuple[int, int] = (0, 0)  # of the first pixel, in the camera's frame
+    saturated: NDArray[np.uint32] | None = None  # flat indices of pixels at the sensor's limit, where asked for
+
+    @property
+    def particles(self) -> pd.DataFrame:
+        """One row a particle, trackpy's names."""
+        return table_of(self.rows)
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """The particles of one frame."""
+
+    frame: int
+    place: int
+    rows: NDArray[Any]
+    meta: dict[str, int]
+
+    @property
+    def particles(self) -> pd.DataFrame:
+        """One row a particle, trackpy's names."""
+        return table_of(self.rows)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A version of the settings; `from_frame`: the first frame tracked with it, None if none has come yet."""
+
+    version: int
+    tracking: Any  # engine.experiment.Tracking
+    linking: Any  # engine.experiment.Linking
+    undo_to: int | None
+    from_frame: int | None = None
+
+
+class Calls:
+    """Requests and answers, without saying how they travel."""
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 5.0, keys: Path | None = None) -> None:
+        self.address, self.timeout_s = address, timeout_s
+        self._keys = keys
+        self._numbers = itertools.count(1)
+        self._socket: Any = None
+
+    def _connect(self, context: Any) -> Any:
+        socket = context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.SNDHWM, 16)
+        socket.setsockopt(zmq.RECONNECT_IVL, 50)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        if self._keys is not None:
+            from bridge.keys import call_with_keys
+
+            try:
+                call_with_keys(socket, self._keys)
+            except BaseException:
+                socket.close(linger=0)
+                raise
+        socket.connect(self.address)
+        return socket
+
+    def _late(self, request: wire.AnyRequest) -> PeerError:
+        what = type(request).__struct_config__.tag
+        return PeerError(f"{self.address} has not answered {what!r} within {self.timeout_s:g} s; is the run going on?")
+
+    def _limit_ms(self, request: wire.AnyRequest) -> int:
+        return round(1000 * (self.timeout_s + getattr(request, "wait_s", 0.0)))
+
+
+def taken(answer: wire.Answer, arrays: dict[str, NDArray[Any]]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    if answer.error:
+        kinds: dict[str, type[RingtrackError]] = {"settings": SettingsError}
+        raise kinds.get(answer.blame, PeerError)(answer.error)
+    return answer.result, arrays
+
+
+def settings_of(result: dict[str, Any]) -> Settings:
+    from engine.experiment import Linking, Tracking
+
+    return Settings(
+        version=result["version"],
+        tracking=msgspec.convert(result["tracking"], Tracking),
+        linking=msgspec.convert(result["linking"], Linking),
+        undo_to=result["undo_to"],
+        from_frame=result.get("from_frame"),
+    )
+
+
+def image_of(result: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Image:
+    meta = result["meta"]
+    y, x = result["corner"]
+    return Image(
+        meta["frame"], arrays.get("pixels", np.zeros((0, 0))), arrays["rows"], result["step"], meta, (y, x),
+        arrays.get("saturated"),
+    )  # fmt: skip
+
+
+def results_of(result: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> list[FrameResult]:
+    found, start = [], 0
+    for frame in result["frames"]:
+        rows = arrays["rows"][start : start + frame["rows"]]
+        start += frame["rows"]
+        found.append(FrameResult(frame["frame"], frame["place"], rows, frame))
+    return found
+
+
+def record_request(action: str, name: str, before_s: float, for_s: float) -> wire.Record:
+    try:
+        given = {"action": action, "name": name, "before_s": before_s, "for_s": for_s}
+        return msgspec.convert(given, wire.Record)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"record: {error}") from None
+
+
+def keys_of(section: str, values: dict[str, Any] | None, more: dict[str, Any]) -> dict[str, Any]:
+    return {key if "." in key else f"{section}.{key}": value for key, value in ((values or {}) | more).items()}
+
+
+def table_of(rows: NDArray[Any]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(rows)
