@@ -90,6 +90,9 @@ class AsyncClient(Calls):
     ) -> dict[str, Any]:
         return (await self.call(record_request(action, name, before_s, for_s)))[0]
 
+    async def configure_storage(self, values: dict[str, bool] | None = None, /, **more: bool) -> dict[str, Any]:
+        return (await self.call(wire.Storage(values=(values or {}) | more)))[0]
+
     async def stop(self) -> None:
         await self.call(wire.Stop())
 

@@ -151,6 +151,13 @@ class Client(Calls):
         """
         return self.call(record_request(action, name, before_s, for_s))[0]
 
+    def configure_storage(self, values: dict[str, bool] | None = None, /, **more: bool) -> dict[str, Any]:
+        """Switch outputs of the run off and on: `configure_storage(csv=False, lsl=True)`; `outputs` as they are now.
+
+        `from_frame`: the first frame that it holds for. Raises SettingsError for one that the run was started without.
+        """
+        return self.call(wire.Storage(values=(values or {}) | more))[0]
+
     def log(self, lines: int = 20) -> list[dict[str, Any]]:
         """The last lines of the run's log."""
         return list(self.call(wire.LogLines(lines=lines))[0]["lines"])

@@ -119,6 +119,12 @@ class Record(Request, frozen=True, kw_only=True, tag="record"):
     for_s: Annotated[float, Meta(ge=0, le=86400)] = 0.0
 
 
+class Storage(Request, frozen=True, kw_only=True, tag="storage"):
+    """Switch outputs of the run off and on: {"csv": false, "lsl": true}; all or none."""
+
+    values: Annotated[dict[Text, bool], Meta(min_length=1)]
+
+
 class LogLines(Request, frozen=True, kw_only=True, tag="log"):
     """The last lines of the run's log."""
 
@@ -150,6 +156,7 @@ AnyRequest = (
     | Trace
     | SaveStack
     | Record
+    | Storage
     | LogLines
     | Stop
     | Slm

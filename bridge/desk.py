@@ -104,6 +104,11 @@ class Desk:
         now = desk.now
         raise self._at_its_first_frame(version, msgspec.to_builtins(now) | {"state": now.state})
 
+    def _storage(self, request: wire.Storage) -> Found:
+        version = self.recording.switch(request.values)
+        self._job.status.count("changes")
+        raise self._at_its_first_frame(version, {"outputs": self.recording.outputs})
+
     def _at_its_first_frame(self, version: int, facts: dict[str, Any] | None = None) -> Later:
         """The answer to a change: the version, and the first frame that came under it, once there is one."""
         first_place = max(0, self._job.frames.newest)  # may have been stamped just now

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 NS = 1_000_000_000
 LOOK_EVERY_S = 0.02
 DISK_EVERY_S = 1.0
+ALL_OUTPUTS = {
+    "hdf5": "record.hdf5", "images": "record.images", "tiff": "record.tiff", "csv": "record.csv", "lsl": "lsl.enabled",
+}  # fmt: skip
+"""Processes that write or stream, and the settings that a run has them by."""
 
 
 def recording_facts(live: LiveSettings, plan: Plan, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -46,8 +50,14 @@ def recording_facts(live: LiveSettings, plan: Plan, metrics: dict[str, Any]) -> 
         "ends_in_s": round(max(0, now.until_ns - now_ns) / NS, 1) if now.on and now.until_ns else None,
         "frames": metrics["recorded"], "bytes": metrics["bytes_recorded"], "disk_free_bytes": free,
         "minutes_left": round(max(0.0, free - settings.min_free_gb * 1e9) / rate / 60, 1) if rate else None,
-        "trigger": settings.trigger,
+        "trigger": settings.trigger, "outputs": outputs_of(plan, now),
     }  # fmt: skip
+
+
+def outputs_of(plan: Plan, recording: Recording) -> dict[str, bool]:
+    """What a run writes or streams, by the name of the process, and whether it is switched on."""
+    names = [process.name for process in plan.processes if process.kind == "recorder" or process.name == "lsl"]
+    return {name: name not in recording.without for name in names}
 
 
 class RecordingDesk:
@@ -95,7 +105,7 @@ class RecordingDesk:
         return self._publish(
             Recording(
                 on=True, take=now.take + 1, name=name, before_s=before_s, since_ns=t_ns,
-                until_ns=t_ns + round(for_s * NS) if for_s else 0, why=why,
+                until_ns=t_ns + round(for_s * NS) if for_s else 0, why=why, without=now.without,
             )
         )  # fmt: skip
 
@@ -115,6 +125,31 @@ class RecordingDesk:
         self._refuse_if_full()
         changes: dict[str, Any] = {"on": True, "paused": False, "since_ns": self._clock_ns()}
         return self._publish(msgspec.structs.replace(now, why="resumed", **changes))
+
+    @property
+    def outputs(self) -> dict[str, bool]:
+        """What this run writes or streams, and whether it is switched on."""
+        return outputs_of(self._job.plan, self.now)
+
+    def switch(self, values: Mapping[str, bool]) -> int:
+        """Switch outputs off and on; the version. Raises SettingsError if this run has no such output."""
+        now, outputs = self.now, self.outputs
+        for name in values:
+            if name in outputs:
+                continue
+            if name in ALL_OUTPUTS:
+                raise SettingsError(
+                    f"{name}: this run was started without it, and what writes it is not there to be switched on. "
+                    f"Set {ALL_OUTPUTS[name]} = true and start another run"
+                )
+            raise SettingsError(f"{name!r} is no output; this run has {', '.join(outputs) or 'none'}")
+        without = tuple(name for name, on in (outputs | dict(values)).items() if not on)
+        if without == now.without:
+            return self._tuning.live.newest
+        words = ", ".join(f"{name} {'on' if on else 'off'}" for name, on in values.items())
+        self._note("outputs", f"switched: {words}")
+        # A take that goes on has reached back already.
+        return self._tuning.record(msgspec.structs.replace(now, without=without, before_s=0.0))
 
     def look(self) -> None:
         """Has the time of a take come, is the disk full, is there what the rule waits for?"""

@@ -37,6 +37,7 @@ class Recording(msgspec.Struct, frozen=True):
     since_ns: int = 0  # CLOCK_MONOTONIC when this was asked for; 0: the start of the run
     until_ns: int = 0  # when it ends by itself; 0: never
     why: str = ""  # who or what asked for it
+    without: tuple[str, ...] = ()  # processes ("csv", "lsl") that are switched off, whatever else goes on
 
     @property
     def state(self) -> str:

@@ -15,6 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from engine.experiment import Experiment
 from engine.live import LiveSettings, Recording
 from engine.plan import Plan, ProcessPlan
@@ -124,8 +126,15 @@ class Job:
             return {"version": version}
 
     def recording_of(self, version: int) -> Recording:
-        """Whether frames under this version of the settings are recorded."""
-        return self._live.recording(version)
+        """Whether this process records frames under this version of the settings: switched off, it is as in a pause."""
+        recording = self._live.recording(version)
+        if self.name not in recording.without:
+            return recording
+        return msgspec.structs.replace(recording, on=False, paused=recording.on or recording.paused)
+
+    def is_switched_off(self, version: int) -> bool:
+        """Whether somebody switched this process off, under this version of the settings."""
+        return self.name in self._live.recording(version).without
 
     @cached_property
     def _live(self) -> LiveSettings:

@@ -27,8 +27,11 @@ from engine.shm.cursors import FollowingReader, Gap
 from engine.shm.ledger import LedgerOverrunError
 from engine.shm.ring import OverrunError
 
-COUNTERS = ("frames_streamed", "frames_lost", "overflow", "events", "samples_in", "consumers", "push_us_max")
-"""Frames that went out, that the ring went on without; particles without a group; what came in; who listens."""
+COUNTERS = (
+    "frames_streamed", "frames_lost", "frames_off", "overflow", "events", "samples_in", "consumers", "push_us_max",
+)  # fmt: skip
+"""Frames that went out, that the ring went on without, that came while it was switched off; particles without a group;
+what came in; who listens."""
 
 LOOK_S = 0.05
 BUFFER_S = 30
@@ -94,6 +97,9 @@ class Streamer:
         if meta["kind"] == Kind.CLOSING:
             return False
         sample = self._sampler.frame_sample(meta, rows)
+        if self._job.is_switched_off(int(meta["settings"])):
+            self._status.count("frames_off")
+            return True  # the streams stay, and are silent; groups are kept
         stamp_s = int(meta["t_camera_ns"]) / NS + self.offset_s
         began = time.perf_counter_ns()
         self._outlets.push("particles", sample.particles, stamp_s)

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -142,6 +143,15 @@ async def _look(page: Page, run: Any, address: str) -> dict[str, Any]:
         "document.getElementById('said').className && document.getElementById('said').textContent"
     )
     await page.value("const b = document.getElementById('k-diameter'); b.value = '11'; b.oninput()")
+    switch, said = "document.querySelector('#out-{} button')", "document.getElementById('rec-said').textContent"
+    await page.until(switch.format("hdf5") + "?.getAttribute('aria-checked') === 'true'")
+    await page.value(switch.format("csv") + ".click()")
+    facts["no csv"] = await page.until(f"{said}.includes('started without') && {said}")
+    await page.value(switch.format("hdf5") + ".click()")
+    facts["switched"] = await page.until(f"{said}.includes('off from') && {said}")
+    await page.until(switch.format("hdf5") + ".getAttribute('aria-checked') === 'false'")
+    await page.value(switch.format("hdf5") + ".click()")
+    await page.until(f"{said}.includes('on from')")
     before = run.pid("web")
     os.kill(before, signal.SIGKILL)
     await page.until("ringtrack.state === 'lost'")
@@ -224,6 +234,13 @@ def test_apply_and_undo_reach_the_data(story: dict[str, Any]) -> None:
     assert frames.loc[frames["settings"] == 2, "rows"].max() == 0
     assert frames.loc[frames["settings"] == 3, "rows"].min() > 0
     assert "20 is even" in story["refusal"]
+
+
+def test_a_switch_of_the_page_turns_a_format_off_and_says_what_cannot_be(story: dict[str, Any]) -> None:
+    frames = story["ended"].record.frames_table
+    number = int(re.search(r"frame (\d+)", story["switched"])[1])
+    assert frames.set_index("frame").loc[number, "state"] == "paused"
+    assert "record.csv = true" in story["no csv"]
 
 
 def test_nothing_of_it_costs_a_frame(story: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bridge.client import Client
@@ -47,6 +48,13 @@ def story(shared_lab: Laboratory) -> tuple[Ended, dict[str, Any]]:
             seen(facts["first"]["from_frame"] + 30)
             facts["metrics"] = client.metrics()["recording"]
             facts["again"] = lab.command("record", "start").stderr
+            facts["csv off"] = client.configure_storage(csv=False)
+            seen(facts["csv off"]["from_frame"] + 10)
+            facts["outputs"] = client.metrics()["recording"]["outputs"]
+            facts["csv on"] = client.configure_storage({"csv": True})
+            for wrong, said in (("tiff", "was started without it"), ("xlsx", "'xlsx' is no output")):
+                with pytest.raises(SettingsError, match=said):
+                    client.configure_storage({"csv": False, wrong: True})
             facts["undone"] = client.configure_tracking(minmass=300), client.undo()
             run.kill("hdf5")
             run.kill("images")
@@ -90,6 +98,17 @@ def test_the_particles_and_images_of_takes_are_in_the_files_and_no_others(story:
     assert pictures[int(numbers[0])].shape == (128, 160)
     with pytest.raises(IndexError, match="was not kept"):
         pictures[0]
+
+
+def test_one_format_is_switched_off_and_on_while_the_others_go_on(story: tuple[Ended, dict[str, Any]]) -> None:
+    ended, facts = story
+    assert facts["outputs"] == {"hdf5": True, "csv": False, "images": True}
+    assert facts["csv on"]["outputs"]["csv"]
+    first, last = facts["csv off"]["from_frame"], facts["csv on"]["from_frame"]
+    in_table = set(ended.record.tracks["frame"])
+    in_csv = set(pd.read_csv(next(ended.folder.glob("tracks_*.csv")))["frame"])
+    assert in_csv == in_table - set(range(first, last))
+    assert set(range(first, last)) <= in_table
 
 
 def test_every_frame_is_accounted_for(story: tuple[Ended, dict[str, Any]]) -> None:
