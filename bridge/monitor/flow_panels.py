@@ -118,7 +118,7 @@ class StepTimes:
             line.set_xdata([p50, max(p50, p99)])
             words.set_text(f"  {p50:.2f} / {p99:.2f}" if figures else "  not measured")
             most = max(most, p99, p50)
-        self._axes.set_xlim(0, measures.sticky((0.0, self._axes.get_xlim()[1] / 1.35), 0.0, most)[1] * 1.35)
+        self._axes.set_xlim(0, measures.sticky((0.0, self._axes.get_xlim()[1] / 1.5), 0.0, most)[1] * 1.5)
         right = self._axes.get_xlim()[1]
         for i, (words, line) in enumerate(zip(self._words, self._lines)):
             words.move(float(np.max(line.get_xdata())) / right + 0.02, 1 - (i + 0.6) / (len(STEPS) + 0.2))

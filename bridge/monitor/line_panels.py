@@ -51,6 +51,7 @@ class LineCut:
         self._axes = style.make_axes(figure, rectangle, "Line cut")
         self.axes = [self._axes]
         (self._line,) = self._axes.plot([], [], color="#ff8bd2", lw=1.2)
+        self._axes.tick_params(labelleft=False, labelbottom=False)  # nothing is drawn yet: no figures
         self._hint = Words(
             self._axes, 0.5, 0.5, "draw a line across the picture\nwith the right mouse button", ha="center",
             va="center", color=style.DIM,
@@ -60,6 +61,7 @@ class LineCut:
     def update(self, panel: ImagePanel) -> None:
         profile = panel.profile()
         self._hint.set_visible(profile is None)
+        self._axes.tick_params(labelleft=profile is not None, labelbottom=profile is not None)
         self.dirty = True
         if profile is None:
             self._line.set_data([], [])

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +143,9 @@ def write_film(
     feed: Feed, path: Path, *, seconds: float = 0.0, end: Callable[[], bool] = lambda: False, fps: float = FILM_FPS,
     prepare: Callable[[Monitor], None] = lambda _: None,
 ) -> int:  # fmt: skip
-    """Write what a window would show as a film: .gif, .webp and .png (animated) by Pillow, others by ffmpeg.
+    """Write what a window would show as a film: .gif, .webp and .png (animated) by Pillow, others by PyAV (H.264).
 
-    Returns the number of pictures in it. Raises MachineError if ffmpeg is needed and missing.
+    Returns the number of pictures in it. Raises MachineError if PyAV is needed and missing.
     """
     with _film(path, fps) as add:
         count = 0
@@ -187,24 +188,23 @@ def _film(path: Path, fps: float) -> Iterator[Callable[[Any], None]]:
         if frames:
             frames[0].save(path, save_all=True, append_images=frames[1:], duration=round(1000 / fps), loop=0)
         return
-    import shutil
-    import subprocess
-
-    program = shutil.which("ffmpeg")
-    if program is None:
-        raise MachineError(f"monitor: {path.suffix} needs ffmpeg, which is not here. Try {path.stem}.gif or .webp")
-    width, height = (round(inches * DPI) // 2 * 2 for inches in SIZE_INCHES)
-    command = [program, "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}",
-               "-r", f"{fps:g}", "-i", "-", "-pix_fmt", "yuv420p", str(path)]  # fmt: skip
-    process = subprocess.Popen(command, stdin=subprocess.PIPE)
-    assert process.stdin is not None
     try:
-        pipe = process.stdin
+        import av
+    except ImportError:
+        raise MachineError(
+            f"monitor: {path.suffix} needs PyAV (pip install 'ringtrack[export]'). Try {path.stem}.gif or .webp"
+        ) from None
+    width, height = (round(inches * DPI) // 2 * 2 for inches in SIZE_INCHES)  # the codec takes even sides
+    with av.open(str(path), "w") as film:
+        stream: Any = film.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {"crf": "20", "preset": "veryfast"}  # it is made while the run goes on
 
         def add(rgb: Any) -> None:
-            pipe.write(np.ascontiguousarray(rgb[:height, :width]).tobytes())
+            image = np.ascontiguousarray(rgb[:height, :width, :3])
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
+                film.mux(packet)
 
         yield add
-    finally:
-        process.stdin.close()
-        process.wait()
+        for packet in stream.encode():
+            film.mux(packet)

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bridge.client import Client
+from bridge.control import local_address
 from bridge.lsl.machine import LOOPBACK
 from engine.rows import ROW
 from tests.system.running import Laboratory, wait_until
@@ -110,6 +112,9 @@ def recording(shared_lab: Laboratory) -> dict[str, Any]:
             wait_until(lambda: run.rings.block("lsl").counters().get("consumers") == 4, "the listener to rejoin", 60)
             rejoined = run.published
             wait_until(lambda: run.published > rejoined + 60, "more frames")
+            with Client(local_address(run.plan.run_id)) as client:
+                off = client.configure_storage(lsl=False)
+            wait_until(lambda: run.rings.block("lsl").counters().get("frames_off", 0) > 10, "frames without LSL")
             camera.terminate()
             camera.wait(20)
             slowest_us = run.rings.block("lsl").counters()["push_us_max"]
@@ -119,7 +124,7 @@ def recording(shared_lab: Laboratory) -> dict[str, Any]:
     streams, _ = pyxdf.load_xdf(str(xdf), synchronize_clocks=False)
     delays = json.loads(xdf.with_suffix(".json").read_text())
     return {
-        "ended": ended, "delays": delays, "slowest_us": slowest_us,
+        "ended": ended, "delays": delays, "slowest_us": slowest_us, "off": off,
         "streams": {stream["info"]["name"][0]: stream for stream in streams},
     }  # fmt: skip
 
@@ -131,6 +136,13 @@ def test_the_streams_are_there_again_after_a_kill_and_the_gap_is_seen_in_the_fra
     assert len(gaps) == 1
     assert np.diff(numbers)[gaps[0]] < 500  # 5 s
     assert recording["ended"].summary["frames_lost"] == 0
+
+
+def test_switched_off_the_streams_are_silent_and_the_run_goes_on(recording):
+    off = recording["off"]
+    assert off["outputs"]["lsl"] is False
+    assert recording["streams"]["beads_stats"]["time_series"][-1, 0] == off["from_frame"] - 1
+    assert recording["ended"].record.frames_array["frame"][-1] > off["from_frame"]
 
 
 def test_every_streamed_frame_is_that_of_the_file_to_the_last_digit(recording):

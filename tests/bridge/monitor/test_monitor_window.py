@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -245,8 +246,27 @@ def test_without_a_window_there_is_a_film(tmp_path: Path) -> None:
     assert write_film(feed, tmp_path / "film.gif", prepare=prepare, fps=20) == 3
     with Image.open(tmp_path / "film.gif") as film:
         assert (film.size, film.n_frames) == ((1560, 940), 3)
-    with pytest.raises(MachineError, match=r"film\.gif or \.webp"), mock.patch("shutil.which", return_value=None):
+    with pytest.raises(MachineError, match=r"film\.gif or \.webp"), mock.patch.dict(sys.modules, {"av": None}):
         write_film(feed, tmp_path / "film.mp4")
+
+
+def test_a_film_is_mp4_where_that_is_asked_for(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    feed, shown = MadeFeed(), []
+
+    def prepare(monitor: Monitor) -> None:
+        shown.append(monitor.snapshot()[:, :, :3])
+        if len(shown) == 3:
+            feed.state = Connection.ENDED
+
+    feed.give(3, [(50, 60)])
+    written = write_film(feed, tmp_path / "film.mp4", prepare=prepare, fps=20)
+    with av.open(str(tmp_path / "film.mp4")) as film:
+        pictures = [each.to_ndarray(format="rgb24") for each in film.decode(video=0)]
+    assert len(pictures) == written >= 3
+    assert pictures[0].shape == (940, 1560, 3)
+    difference = np.abs(pictures[-1].astype(int) - shown[-1][:940, :1560])
+    assert difference.mean() < 4
 
 
 def test_clear_forgets_and_export_writes_what_was_seen(looking: Looking) -> None:
