@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedRandom
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from engine.errors import MachineError
 from engine.process import Job
 from recorders.loop import AFTER_ALL, COUNTERS, record
 from recorders.parts import Position
+from recorders.room import gone
 from recorders.runfolder import RunFolder
 from recorders.tables import Table
 
@@ -49,6 +50,7 @@ class CsvRecorder:
         self._utc_offset_ns = utc_offset_ns
         self._rate = _Rate(rows_s)
         self._warn = warn
+        self._bytes = 0
         self._rows: int | None = 0  # None: it was said
 
     def open(self) -> Callable[[int], Position]:
@@ -67,7 +69,9 @@ class CsvRecorder:
 
     @property
     def bytes(self) -> int:
-        return self._path.stat().st_size
+        with suppress(OSError):  # the disk is gone: the last one known
+            self._bytes = self._path.stat().st_size
+        return self._bytes
 
     def frame(self, meta: np.void, rows: Table) -> None:
         t_us = (int(meta["t_camera_ns"]) + self._utc_offset_ns) // 1000
@@ -83,6 +87,8 @@ class CsvRecorder:
 
     def flush(self) -> None:
         """Hand everything to the operating system. Raises MachineError."""
+        if not self._path.exists():
+            raise MachineError(gone(self._path.parent, "csv", FileNotFoundError(2, "")))
         with self._writing():
             self._file.flush()
 

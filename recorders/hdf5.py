@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import numpy as np
@@ -145,14 +145,21 @@ def main(job: Job) -> int:
         record(job, recorder)
     except DiskError as error:
         job.log("error", str(error))
-        if not error.intact:
-            # HDF5 would try to write again when the interpreter ends, and crash.
-            sys.stderr.write(f"{error}\n")
-            sys.stderr.flush()
-            os._exit(error.exit_status)
-        recorder.abandon()
-        raise
+        if error.intact:
+            try:
+                recorder.abandon()
+            except DiskError:  # not even that: the disk has been filled meanwhile
+                _leave(error)
+            raise
+        _leave(error)
     return 0
+
+
+def _leave(error: DiskError) -> NoReturn:
+    """End at once: HDF5 would try to write again when the interpreter ends, and crash."""
+    sys.stderr.write(f"{error}\n")
+    sys.stderr.flush()
+    os._exit(error.exit_status)
 
 
 def _json_of(packed: bytes, size: int) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from engine.rows import RESULT_META, State
 from recorders import h5clear
 from recorders.metadata import About, write_about, write_metrics
 from recorders.particles import Particles, make_particles, write_particles
+from recorders.room import gone
 from recorders.slm import write_slm
 from recorders.streams import write_streams
 from recorders.tables import (
@@ -78,6 +80,7 @@ class RunFile:
         self.frames = 0  # that were recorded
         self.paused = 0  # that came while recording was off
         self.flushes = 0
+        self._bytes = 0
         self._numbers = 0  # rows of /frames
         self._lost_at: Counter[int] = Counter()
         self._ends = (-1, -1)
@@ -184,8 +187,10 @@ class RunFile:
 
     @property
     def bytes(self) -> int:
-        """Size of the file on the disk."""
-        return self.path.stat().st_size
+        """Size of the file on the disk; the last one known, where the disk is gone."""
+        with suppress(OSError):
+            self._bytes = self.path.stat().st_size
+        return self._bytes
 
     def _make_frame_rows(self) -> None:
         if not self._waiting_count:
@@ -240,7 +245,10 @@ class RunFile:
                         self._particles.add(rows)
 
     def _refuse_if_full(self) -> None:
-        free = shutil.disk_usage(self.path.parent).free
+        try:
+            free = shutil.disk_usage(self.path.parent).free
+        except OSError as error:
+            raise DiskError(gone(self.path.parent, "hdf5", error), intact=False) from None
         if free < MIN_FREE_BYTES + sum(gathered.bytes for gathered in self._gathered.values()):
             raise DiskError(
                 f'recorder "hdf5" stopped: {self.path.parent} is full ({free / 2**30:.1f} GiB free). {self.path.name} '

@@ -14,7 +14,6 @@ gets a link: `tracking_run_001.h5:/images`. A recorder that died goes on in anot
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from recorders.frame_loop import COUNTERS, record_frames, threads_for
 from recorders.metadata import FORMAT
 from recorders.pace import Pace, announce, measured
 from recorders.parts import part_path, part_paths
+from recorders.room import free_bytes
 from recorders.runfolder import RunFolder
 from recorders.shuffle import shuffled
 
@@ -127,7 +127,7 @@ class ImageFile:
         os.close(self._held)
 
     def _refuse_if_full(self, wanted: int) -> None:
-        free = shutil.disk_usage(self.path.parent).free
+        free = free_bytes(self.path.parent, "images")
         if free < MIN_FREE_BYTES + 64 * wanted:
             raise MachineError(
                 f'recorder "images" stopped: {self.path.parent} is full ({free / 2**30:.1f} GiB free). Particles are '

@@ -6,6 +6,8 @@ taken from the later one.
 
 from __future__ import annotations
 
+import errno
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from recorders.images import FRAMES
 from recorders.parts import RunError, opened, part_paths
 from recorders.runfolder import RunFolder
 from recorders.tables import Table
+
+LINK_ROOM = 32 * 1024 * 1024
 
 Picture = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -64,9 +68,12 @@ class Pictures:
 def link(folder: RunFolder) -> None:
     """Make the frames appear in the file of the tables, when nobody writes either any more.
 
-    `/images` is `(n, height, width)` and `/image_frames` says which frame each of them is.
+    `/images` is `(n, height, width)` and `/image_frames` says which frame each of them is. Raises OSError, with nothing
+    changed, if the disk is nearly full.
     """
     if linked_frames(folder.images) and folder.hdf5.exists():
+        if shutil.disk_usage(folder.path).free < LINK_ROOM:  # HDF5 damages a file that it can write a part of
+            raise OSError(errno.ENOSPC, "the disk is full")
         with h5py.File(folder.hdf5, "r+", libver=("v110", "v110")) as file:
             link_into(file, folder.images)
 

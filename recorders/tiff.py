@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -29,6 +28,7 @@ from engine.process import Job
 from engine.settings_rules import existing_cores
 from recorders.frame_loop import COUNTERS, record_frames, threads_for
 from recorders.pace import Pace, announce, measured
+from recorders.room import free_bytes
 from recorders.runfolder import RunFolder
 from recorders.tiff_stack import Stack
 
@@ -88,7 +88,9 @@ class TiffFiles:
             return 0
         beside = path.with_suffix(".part")
         with self._writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.parent.is_dir():  # never the folder of the run: where a drive is gone, another disk is
+                self._folder.tiff(0).parent.parent.mkdir(exist_ok=True)
+                path.parent.mkdir(exist_ok=True)
             beside.write_bytes(encoded)
             beside.rename(path)
         return len(encoded)
@@ -110,7 +112,7 @@ class TiffFiles:
             ) from None
 
     def _refuse_if_full(self, wanted: int) -> None:
-        free = shutil.disk_usage(self._folder.path).free
+        free = free_bytes(self._folder.path, "tiff")
         if free < MIN_FREE_BYTES + 64 * wanted:
             raise MachineError(
                 f'recorder "tiff" stopped: {self._folder.path} is full ({free / 2**30:.1f} GiB free). Particles are '

@@ -127,7 +127,10 @@ def run(
             reason=f"frames lost: {summary.frames_lost}; allowed: {experiment.experiment.max_lost} "
             "(experiment.max_lost)",
         )
-    _write_run_json(plan, summary)
+    try:
+        _write_run_json(plan, summary)
+    except OSError as error:  # full, or a drive that was taken away: what the run came to is said all the same
+        say(f"{folder}/run.json could not be written: {os.strerror(error.errno or 5)}")
     log("info", "run ended", status=summary.status, frames_lost=summary.frames_lost)
     return summary
 
@@ -265,8 +268,11 @@ def _finish_recording(plan: Plan, log: Log) -> Recording | None:
                 log("info", joined.message)
         except OSError as error:  # the parts are as they were, and are read as one
             log("error", f"{first.name} stays in its parts: {error}")
-        if plan.experiment.record.images:
-            link(folder)
+        try:
+            if plan.experiment.record.images:
+                link(folder)
+        except OSError as error:
+            log("error", f"{first.name} has no link to the camera frames, which are read all the same: {error}")
         opened = Run.open(first)
         account, lost = opened.accounting, opened.lost
         last_frame = int(opened.metadata["processing_metrics"]["last_frame"])
