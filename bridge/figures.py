@@ -65,6 +65,8 @@ class Figures:
         received = rings.frames.newest + 1 - tally["closed"]
         done = rings.results.newest + 1 - tally["closed"]
         steps = {name: _spread(metas, *ends) for name, ends in STEPS.items()}
+        if recording := self._recording_ms():
+            steps["recording"] = recording
         recorder = {n: self._counters(n) for n in ("hdf5", "csv") if any(p.name == n for p in rings.plan.processes)}
         recorded = recorder.get("hdf5", {}).get("frames_recorded", 0)
         return {
@@ -96,6 +98,14 @@ class Figures:
             "bytes_recorded": sum(self._counters(p.name).get("bytes", 0) for p in rings.plan.of_kind("recorder")),
             "processes": self.processes(),
         }
+
+    def _recording_ms(self) -> dict[str, float]:
+        """From publication until a recorder of tables had written the frame, over the whole run; empty: none has."""
+        for process in self._rings.plan.of_kind("recorder"):
+            found = quantiles_ms(self._rings.block(process.name).histogram())
+            if found["count"]:
+                return {"mean": found["p50"]} | {name: round(found[name], 3) for name in ("p50", "p99", "max")}
+        return {}
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """State, pid and counters of every process, without what is its own memory."""

@@ -135,6 +135,8 @@ class _Loop:
     def _take(self, earlier: Callable[[int], Position], results: Iterator[Result]) -> None:
         for place, meta, rows in results:
             self._frame(earlier, meta, rows)
+            if meta["state"] != PAUSED:
+                self._job.status.observe_ns(time.monotonic_ns() - int(meta["t_published_ns"]))
             self._last = place
 
     def _frame(self, earlier: Callable[[int], Position], meta: np.void, rows: Table) -> None:

@@ -51,7 +51,9 @@ class LineCut:
         self._axes = style.make_axes(figure, rectangle, "Line cut")
         self.axes = [self._axes]
         (self._line,) = self._axes.plot([], [], color="#ff8bd2", lw=1.2)
-        self._axes.tick_params(labelleft=False, labelbottom=False)  # nothing is drawn yet: no figures
+        self._axes.tick_params(
+            left=False, bottom=False, labelleft=False, labelbottom=False
+        )  # nothing is drawn yet: no figures
         self._hint = Words(
             self._axes, 0.5, 0.5, "draw a line across the picture\nwith the right mouse button", ha="center",
             va="center", color=style.DIM,
@@ -61,7 +63,8 @@ class LineCut:
     def update(self, panel: ImagePanel) -> None:
         profile = panel.profile()
         self._hint.set_visible(profile is None)
-        self._axes.tick_params(labelleft=profile is not None, labelbottom=profile is not None)
+        shown = profile is not None
+        self._axes.tick_params(left=shown, bottom=shown, labelleft=shown, labelbottom=shown)
         self.dirty = True
         if profile is None:
             self._line.set_data([], [])

@@ -37,6 +37,7 @@ def make_slider(
         handle_style={"facecolor": style.TEXT, "edgecolor": "none", "size": 9},
     )  # fmt: skip
     slider.drawon = False
+    slider.label.set_x(-0.07)  # clear of the knob at the left end
     slider.label.set(color=style.DIM, fontsize=style.NORMAL)
     slider.valtext.set(color=style.TEXT, fontsize=style.NORMAL, family="monospace")
     slider.on_changed(changed)

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bridge.client import Settings
+from bridge.monitor import style
 from bridge.monitor.controls import Act
 from bridge.monitor.feed import Connection, Feed
 from bridge.monitor.memory import Memory
@@ -78,6 +79,8 @@ class Monitor:
             self._figures_due = now + 0.5
             m = facts.metrics
             self.memory.add_figures(m["seconds"], m["process_rate"], m["track_count"])
+        recorded = self._take_state() == "on"
+        screen.buttons.lit("Record", recorded, "Stop record" if recorded else "Record", style.RED)
         self._take_picture(now)
         if self._proposed_until and now > self._proposed_until:
             self._proposed_until = 0.0
@@ -207,9 +210,11 @@ class Monitor:
 
     def record(self) -> None:
         """Begin a take, or end the one that is going on."""
-        state = (self.feed.facts.metrics.get("recording") or {}).get("state", "off")
-        action = "stop" if state == "on" else "start"
+        action = "stop" if self._take_state() == "on" else "start"
         self._ask(lambda client: client.record(action), lambda take: f"take {take['take']}: {take['state']}")
+
+    def _take_state(self) -> str:
+        return str((self.feed.facts.metrics.get("recording") or {}).get("state", "off"))
 
     def save_ring(self) -> None:
         """All frames that are in the ring now, as one BigTIFF in the run's folder."""

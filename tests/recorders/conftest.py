@@ -84,7 +84,7 @@ class FakeJob:
         self.done = -1
         self.torn: set[int] = set()  # places that are overwritten while they are read
         self.beats = 0
-        beat = SimpleNamespace(ready=lambda: None, beat=self._beat, count=self._count)
+        beat = SimpleNamespace(ready=lambda: None, beat=self._beat, count=self._count, observe_ns=lambda _: None)
         self.status = beat
         self.ledger = SimpleNamespace(
             count=len(self.losses), read=lambda first, end: np.array(self.losses[first:end], LOSS)

@@ -48,6 +48,8 @@ def story(shared_lab: Laboratory) -> tuple[Ended, dict[str, Any]]:
             seen(facts["first"]["from_frame"] + 30)
             facts["metrics"] = client.metrics()["recording"]
             facts["again"] = lab.command("record", "start").stderr
+            wait_until(lambda: "recording" in client.metrics()["step_ms"], "a frame to be written")
+            facts["steps"] = client.metrics()["step_ms"]
             facts["csv off"] = client.configure_storage(csv=False)
             seen(facts["csv off"]["from_frame"] + 10)
             facts["outputs"] = client.metrics()["recording"]["outputs"]
@@ -131,6 +133,7 @@ def test_the_state_is_told_and_what_makes_no_sense_is_refused(story: tuple[Ended
     _, facts = story
     assert (facts["metrics"]["state"], facts["metrics"]["name"], facts["metrics"]["take"]) == ("on", "trap A", 1)
     assert facts["metrics"]["seconds"] > 0
+    assert 0 < facts["steps"]["recording"]["p50"] < 10_000
     assert facts["metrics"]["disk_free_bytes"] > 0
     assert "take 1 (trap A) is being recorded already" in facts["again"]
     assert "nothing is being recorded" in facts["twice"]
