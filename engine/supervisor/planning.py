@@ -84,7 +84,8 @@ def _processes(experiment: Experiment, source: str | None, options: dict[str, An
         for i in range(workers + 1)
     ]  # fmt: skip
     wanted += [
-        {"name": f"linker-{i}", "target": "engine.workers.linker:main", "kind": "linker", "spares": 1} for i in range(2)
+        {"name": f"linker-{i}", "target": "engine.workers.linker:main", "kind": "linker", "spares": 1, "nice": -5}
+        for i in range(2)
     ]
     readers = [name for name in ("hdf5", "csv") if getattr(record, name)]
     wanted += [

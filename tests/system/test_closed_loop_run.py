@@ -295,3 +295,22 @@ def test_a_display_that_goes_away_disarms_and_is_taken_again_but_only_a_person_a
             wait_until(lambda: light_of(run) == "unarmed", "an unarmed light", 5)
             assert "nobody listens" in light.state()["why"]
             assert run.rings.block("slm").counters()["display_faults"] >= 1
+
+
+@pytest.mark.long
+def test_the_way_from_display_to_camera_is_measured_on_the_simulated_experiment(tmp_path):
+    """Exposure 5 ms and frames 20 ms apart: light that jumps is in the picture within two frames, and not before."""
+    with looping(tmp_path) as (lab, run, client):
+        caught(client.slm)
+        before = {trap["trap"]: (trap["x"], trap["y"]) for trap in client.slm.state()["traps"]}
+        measured = lab.command("slm", "latency", "--run", str(run.plan.run_folder), "--json")
+        assert measured.status == 0, measured
+        found = measured.summary
+        client.slm.wait()
+        after = {trap["trap"]: (trap["x"], trap["y"]) for trap in client.slm.state()["traps"]}
+        wait_until(lambda: run.published > 0, "frames")
+    assert found["correlation"] > 0.5
+    assert 0 <= found["display_to_camera_ms"] < 2e3 / FPS
+    assert found["error_ms"] < 1e3 / FPS
+    assert found["loop_ms"] == pytest.approx(found["display_to_camera_ms"] + found["camera_to_display_ms"]["p50"])
+    assert after == before  # the trap is where it was
