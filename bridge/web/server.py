@@ -180,6 +180,7 @@ class Socket(tornado.websocket.WebSocketHandler):
                         "run_id": self._job.run_id,
                         "run_folder": str(self._job.run_folder),
                         "may_operate": self._right is Right.OPERATE,
+                        "slm": self._job.experiment.slm.enabled,
                         "simulated": simulated,
                         "width": camera.width,
                         "height": camera.height,

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,7 +32,7 @@ SIZE, MODULATOR = 256, 128
 FPS = 50.0
 
 
-def laboratory(folder: Path, **slm: Any) -> tuple[Laboratory, Path, str]:
+def laboratory(folder: Path, web: Mapping[str, Any] | None = None, **slm: Any) -> tuple[Laboratory, Path, str]:
     """Its settings and its source: 9 beads, 256 x 256, in the light that the run publishes."""
     lab = Laboratory(folder)
     camera = np.array([[0.0, 0], [SIZE, 0], [0, SIZE], [SIZE, SIZE]])
@@ -44,6 +44,7 @@ def laboratory(folder: Path, **slm: Any) -> tuple[Laboratory, Path, str]:
         camera={"width": SIZE, "height": SIZE, "fps": FPS, "pixel_um": 0.1},
         tracking={"diameter": 13, "separation": 14, "minmass": 4000, "percentile": 90, "max_ecc": 0.0, "workers": 1},
         linking={"search_range": 8},
+        web=dict(web or {}),
         slm={
             "enabled": True, "display": display, "width": MODULATOR, "height": MODULATOR, "clearance": 20.0,
             "farthest": 6.0,
