@@ -59,6 +59,10 @@ MIN_FREE_BYTES = 32 * 1024 * 1024
 """The file is closed in order while there is still so much room, for the other files of the run."""
 
 
+CLOSING_BYTES = 4 * 1024 * 1024
+"""With less room it is not closed at all: HDF5 would crash."""
+
+
 class DiskError(MachineError):
     """The disk took no more. `intact`: the file may be closed; else it is to be left as it is."""
 
@@ -250,10 +254,12 @@ class RunFile:
         except OSError as error:
             raise DiskError(gone(self.path.parent, "hdf5", error), intact=False) from None
         if free < MIN_FREE_BYTES + sum(gathered.bytes for gathered in self._gathered.values()):
+            intact = free >= CLOSING_BYTES
+            end = "was closed in order and ends there" if intact else "stays readable up to its last flush"
             raise DiskError(
                 f'recorder "hdf5" stopped: {self.path.parent} is full ({free / 2**30:.1f} GiB free). {self.path.name} '
-                "was closed in order and ends there.",
-                intact=True,
+                f"{end}.",
+                intact=intact,
             )
 
     def _writing(self) -> _Writing:

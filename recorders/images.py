@@ -14,8 +14,9 @@ gets a link: `tracking_run_001.h5:/images`. A recorder that died goes on in anot
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import h5py
 import numpy as np
@@ -171,7 +172,22 @@ def main(job: Job) -> int:
     try:
         announce(job, pace, first_time=part == 1)
         record_frames(job, sink, threads_for(settings.image_threads, len(existing_cores())), settings.image_every)
-    except MachineError:
-        sink.close()
+    except MachineError as error:
+        try:
+            sink.close()
+        except OSError:  # the disk has been filled meanwhile
+            _leave(job, str(error))
         raise
+    except OSError as error:
+        why = str(error).partition("error message = '")[2].partition("'")[0] or str(error)
+        said = f'recorder "images" stopped: {first.parent} could not be written: {why}.'
+        _leave(job, f"{said} Particles are still being recorded.")
     return 0
+
+
+def _leave(job: Job, said: str) -> NoReturn:
+    """End at once: HDF5 would try to write again when the interpreter ends, and crash."""
+    job.log("error", said)
+    sys.stderr.write(f"{said}\n")
+    sys.stderr.flush()
+    os._exit(MachineError.exit_status)

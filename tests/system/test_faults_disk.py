@@ -20,8 +20,9 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from recorders import Run, repair
+from recorders import Run
 from recorders.image_check import check_images
+from recorders.repair import repair
 from tests.system.running import Ended, Laboratory, Running, diffusing, wait_until
 
 pytestmark = pytest.mark.faults
@@ -108,7 +109,8 @@ def test_tracking_goes_on_when_nothing_can_be_recorded(lab: Laboratory, disk: Pa
         wait_until(lambda: run.published == FRAMES + 1, "all frames and the closing place")  # tracked all the same
         ended = run.wait()
     assert ended.status == 4, ended.stderr
-    assert 'recorder "hdf5"' in ended.stderr  # "stopped", or "does not start" when it had to leave without a word
+    for name in ("hdf5", "csv", "images", "tiff"):
+        assert f'recorder "{name}" stopped' in ended.stderr
     (disk / "filler").unlink()
     tiffs, images = recorded(ended)
     assert 30 < tiffs < FRAMES
