@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from bridge.monitor import measures, style
@@ -72,6 +73,7 @@ class Rates:
         self._second.set_frame_on(False)
         self.axes = [self._axes, self._second]
         self._axes.set_xlabel("seconds ago")
+        self._axes.xaxis.set_major_locator(MaxNLocator(5))
         (self._rate,) = self._axes.plot([], [], color=style.ACCENT, lw=1.3)
         (self._count,) = self._second.plot([], [], color=style.SECOND, lw=1.1)
         self._words = Words(self._axes, 0.0, 1.11, color=style.ACCENT)
@@ -135,6 +137,7 @@ class Focus:
         self._axes = style.make_axes(figure, rectangle)
         self.axes = [self._axes]
         self._axes.set_xlabel("seconds ago")
+        self._axes.xaxis.set_major_locator(MaxNLocator(5))
         self._lines = [self._axes.plot([], [], color=colour, lw=1.2)[0] for _, colour in self.NAMES]
         self._words = [
             Words(self._axes, 0.31 * i, 1.11, name, color=colour, size=style.SMALL)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from bridge.monitor import measures, style
@@ -71,7 +72,9 @@ class Trap:
             for method in (equipartition, power_spectrum):
                 try:
                     self.found[axis].append(method(values, self.camera, bead))
-                except (ValueError, np.linalg.LinAlgError, OverflowError) as error:
+                except OverflowError:
+                    self.why = f"k{axis}: the fit runs away, as that of a free bead does"
+                except (ValueError, np.linalg.LinAlgError) as error:
                     self.why = str(error)
 
     def words(self) -> str:
@@ -200,6 +203,7 @@ class TimeTrace:
         self._axes = style.make_axes(figure, rectangle, "Position over time")
         self.axes = [self._axes]
         self._axes.set_xlabel("s")
+        self._axes.xaxis.set_major_locator(MaxNLocator(5))
         self._lines = [self._axes.plot([], [], lw=0.8, color=colour)[0] for colour in (style.ACCENT, style.SECOND)]
         self.moving: list[Artist] = list(self._lines)
 
