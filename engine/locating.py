@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from engine.workers.centroids import CentroidDetector, Found
 from engine.workers.features import Column
+from engine.workers.layout import zeros_on_a_line
 from engine.workers.masks import Mask
 from engine.workers.parameters import LocateParameters
 
@@ -108,8 +109,8 @@ def _detector(parameters: LocateParameters) -> tuple[CentroidDetector, NDArray[n
     """The detector of this thread's last image and its memory, if they fit: to make them takes as long as a frame."""
     if getattr(_last, "parameters", None) != parameters:
         _last.parameters = None
-        detector = CentroidDetector(parameters)
-        _last.pair = detector, np.zeros(detector.scratch_bytes, np.uint8)
+        detector = CentroidDetector(parameters, sparing=False)  # rows are named by their place among all
+        _last.pair = detector, zeros_on_a_line((detector.scratch_bytes,), np.uint8)
         _last.parameters = parameters
     pair: tuple[CentroidDetector, NDArray[np.uint8]] = _last.pair
     return pair

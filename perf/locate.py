@@ -27,6 +27,7 @@ import engine
 from engine.rows import RESULT_META, ROW
 from engine.workers.centroids import CentroidDetector
 from engine.workers.correction import Correction
+from engine.workers.layout import zeros_on_a_line
 from engine.workers.parameters import LocateParameters
 from perf.common import arguments, machine, report, say
 
@@ -62,7 +63,7 @@ class Ours:
         )
         self._detector = CentroidDetector(replace(parameters, minmass=minmass, precision=precision))
         self._detector.warm()
-        self._scratch = np.zeros(self._detector.scratch_bytes, np.uint8)
+        self._scratch = zeros_on_a_line((self._detector.scratch_bytes,), np.uint8)
         self._rows = np.zeros(1 << 17, ROW)
         self._meta = np.zeros(1, RESULT_META)
         self.steps: dict[str, list[float]] = {step.name: [] for step in self._detector.steps}

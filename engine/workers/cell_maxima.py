@@ -85,22 +85,21 @@ def _is_largest(levels, y, x, value, window_y, window_x):
     top, left = max(0, y - (window_y - 1) // 2), max(0, x - (window_x - 1) // 2)
     bottom, right = min(height, y + window_y // 2 + 1), min(width, x + window_x // 2 + 1)
     lanes = 64 // levels.itemsize
-    own = splat_like(value, levels)
-    for row in range(top, bottom):
-        j = left
-        while j + lanes <= right:
-            if bits(load_like(levels, row, j, levels) > own) != 0:
-                return False
-            j += lanes
-        if j < right:
-            if j + lanes <= width:
-                above = bits(load_like(levels, row, j, levels) > own)
-                if above & ((np.uint64(1) << np.uint64(right - j)) - np.uint64(1)) != 0:
+    if width < lanes:
+        for row in range(top, bottom):
+            for i in range(left, right):
+                if levels[row, i] > value:
                     return False
-            else:
-                for i in range(j, right):
-                    if levels[row, i] > value:
-                        return False
+        return True
+    own, everywhere = splat_like(value, levels), ~np.uint64(0) >> np.uint64(64 - lanes)
+    for start in range(left, right, lanes):
+        j = min(start, width - lanes)
+        brightest = own
+        for row in range(top, bottom):
+            brightest = larger(brightest, load_like(levels, row, j, levels))
+        before, behind = start - j, max(0, j + lanes - right)
+        if bits(brightest > own) & (everywhere << np.uint64(before)) & (everywhere >> np.uint64(behind)) != 0:
+            return False
     return True
 
 
@@ -153,19 +152,25 @@ def find_maxima(
                 left = max(x0 + (cx - 1) * cell_x, inner[2])
                 right = min(x0 + cx * cell_x, inner[3])
                 own = splat_like(level, levels)
-                for y in range(max(top, inner[0]), min(bottom, inner[1])):
-                    for start in range(left, right, lanes):
-                        pixels = min(lanes, right - start)
-                        if start + lanes <= width:
-                            equal = bits(load_like(levels, y, start, levels) == own)
-                            equal &= ~np.uint64(0) >> np.uint64(64 - pixels)
-                        else:
-                            equal = np.uint64(0)
-                            for i in range(pixels):
-                                equal |= np.uint64(levels[y, start + i] == level) << np.uint64(i)
+                for start in range(left, right, lanes):
+                    pixels = min(lanes, right - start)
+                    at = min(start, max(width - lanes, 0))
+                    within = ~np.uint64(0) >> np.uint64(64 - pixels)
+                    together = 64 // pixels  # rows whose pixels are bits of one word
+                    for first in range(max(top, inner[0]), min(bottom, inner[1]), together):
+                        equal = np.uint64(0)
+                        for y in range(first, min(first + together, bottom, inner[1])):
+                            if width >= lanes:
+                                here = bits(load_like(levels, y, at, levels) == own) >> np.uint64(start - at)
+                            else:
+                                here = np.uint64(0)
+                                for i in range(pixels):
+                                    here |= np.uint64(levels[y, start + i] == level) << np.uint64(i)
+                            equal |= (here & within) << np.uint64((y - first) * pixels)
                         while equal != 0:
-                            x = start + np.int64(trailing_zeros(equal))
+                            bit = np.int64(trailing_zeros(equal))
                             equal &= equal - np.uint64(1)
+                            y, x = first + bit // pixels, start + bit % pixels
                             if not _is_largest(levels, y, x, level, window_y, window_x):
                                 continue
                             if level <= limit:

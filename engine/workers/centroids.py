@@ -49,10 +49,14 @@ SPARE_FEATURES = 64  # a tile has room for at least so many
 
 @dataclass(frozen=True)
 class Found:
-    """Features of a frame after the too-close rule: rows `order` of `features` (columns: features.Column)."""
+    """Features of a frame after the too-close rule: rows `order` of `features` (columns: features.Column).
+
+    A detector that is sparing leaves those too faint for `minmass` out and counts them in `faint`.
+    """
 
     features: NDArray[np.float64]
     order: NDArray[np.int64]
+    faint: int
     scale: float
     black: float
     noise: float
@@ -63,9 +67,15 @@ class CentroidDetector:
 
     steps: tuple[Step, ...] = STEPS
 
-    def __init__(self, parameters: LocateParameters, tile_hw: tuple[int, int] | None = None) -> None:
-        """Lay out the scratch memory for tiles of the given size; None: one tile, the whole frame."""
+    def __init__(
+        self, parameters: LocateParameters, tile_hw: tuple[int, int] | None = None, *, sparing: bool = True
+    ) -> None:
+        """Lay out the scratch memory for tiles of the given size; None: one tile, the whole frame.
+
+        Not `sparing`, features too faint for `minmass` are refined and sorted like the others, up to the filters.
+        """
         self.parameters = parameters
+        self._sparing = sparing and parameters.minmass > 0
         self._cores = cut(parameters.shape_hw, tile_hw or parameters.shape_hw)
         self._blocks = np.array(self._cores, np.int64)
         self.tiles = len(self._cores)
@@ -144,7 +154,6 @@ class CentroidDetector:
         areas = detector._layout.views(scratch)
         levels.percentile_of(areas["levels"], 50.0, detector._work.counts)
         levels.percentile_is_below(areas["levels"], 50.0, 1, 1)
-        merge.drop_faint(areas["levels"], areas["features"], detector._work.order, 0, 0.0)
 
     def found(self, pixels: NDArray[Any], scratch: NDArray[np.uint8]) -> Found:
         """Do all steps of a frame but the filters and the rows; the arrays are good until the next frame."""
@@ -249,7 +258,7 @@ class CentroidDetector:
             here = self._maxima(areas, (top, bottom, core.x0, core.x1), inner, room[count:], threshold)
             self._refinement.run(
                 areas["levels"], pixels, self._sensor, self._flip, parameters.saturation, parameters.max_iterations,
-                self._least_mass(areas), room[count:], min(here, max(0, len(room) - count)),
+                self._least_mass(areas), self._sparing, room[count:], min(here, max(0, len(room) - count)),
             )  # fmt: skip
             count += here
         return count
@@ -297,16 +306,17 @@ class CentroidDetector:
             threshold = exact if anew and exact is not None else used
             features, starts, counts = self._with_room(pixels, areas, counts, threshold, anew)
             order, follows = np.empty(len(features), np.int64), np.empty(2 * len(features), np.int64)
-        total = merge.raster_order(features, starts, counts, work.row_starts, order)
-        if exact is not None and exact > used:
-            total = merge.drop_faint(areas["levels"], features, order, total, exact)
+        total, faint = merge.raster_order(
+            features, starts, counts, areas["levels"], exact if exact is not None and exact > used else -1.0,
+            self._least_mass(areas) if self._sparing else -1.0, work.row_starts, order,
+        )  # fmt: skip
         separation_y, separation_x = parameters.separation
         if separation_y > 0 and separation_x > 0:
             total = merge.drop_close(
                 features, order, total, separation_y, separation_x, work.cells, work.cells_x, follows
             )
         black, deviation = self._black_and_noise(pixels, areas)
-        return Found(features, order[:total], float(areas["frame"][0]), black, deviation)
+        return Found(features, order[:total], int(faint), float(areas["frame"][0]), black, deviation)
 
     def _exact_threshold(self, areas: dict[str, NDArray[Any]]) -> float | None:
         """The percentile, if it might be above or below what the features were found with; None: it is neither."""
@@ -368,7 +378,8 @@ class CentroidDetector:
             found.features, order, len(order), int(np.ravel(meta["frame"])[0]), found.scale, found.black, found.noise,
             self._mask.pixels, self.parameters.noise_size[0] * self._mask.root_sum_x2[0], rows,
         )  # fmt: skip
-        meta["found"] = len(found.order)
+        removed[0] += found.faint
+        meta["found"] = len(found.order) + found.faint
         meta["rows"] = len(order)
         meta["overflow"] = overflow
         meta["saturated"] = int(areas["guesses"][:, 1].sum())

@@ -269,6 +269,7 @@ def _converter(element: types.Type):
 
 as_u8 = _converter(types.uint8)
 as_u16 = _converter(types.uint16)
+as_i16 = _converter(types.int16)
 as_i32 = _converter(types.int32)
 as_i64 = _converter(types.int64)
 as_f32 = _converter(types.float32)
@@ -388,6 +389,27 @@ def total(typingctx, vector):
     return vector.element(vector), generate
 
 
+@intrinsic
+def pair_sums(typingctx, one, other):
+    """Products of int16, those of lanes 2k and 2k + 1 added up: half as many int32 (one instruction on x86)."""
+    wide = Vector(types.int32, one.lanes)
+
+    def generate(context, builder, sig, args):
+        a, b = (builder.sext(each, _llvm(wide)) for each in args)
+        products = builder.mul(a, b, flags=["nsw"])
+        halves = [
+            builder.shuffle_vector(
+                products,
+                ir.Constant(products.type, ir.Undefined),
+                ir.Constant(ir.VectorType(ir.IntType(32), one.lanes // 2), list(range(first, one.lanes, 2))),
+            )
+            for first in (0, 1)
+        ]
+        return builder.add(*halves)
+
+    return Vector(types.int32, one.lanes // 2)(one, other), generate
+
+
 @intrinsic(prefer_literal=True)
 def moved_up(typingctx, vector, places):
     """Every number some lanes further up; zeros enter."""
@@ -433,16 +455,15 @@ def zeros_of(typingctx, vector):
 
 
 def _shift(name: str):
-    @intrinsic(prefer_literal=True)
+    @intrinsic
     def shift(typingctx, vector, places):
         def generate(context, builder, sig, args):
-            amounts = ir.Constant(_llvm(vector), [places.literal_value] * vector.lanes)
-            return getattr(builder, name)(args[0], amounts)
+            return getattr(builder, name)(*args)
 
         return vector(vector, places), generate
 
     return shift
 
 
-shifted_up = _shift("shl")
-shifted_down = _shift("lshr")
+up_by = _shift("shl")  # lane by lane, by less than the bits of a lane
+down_by = _shift("lshr")

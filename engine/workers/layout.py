@@ -53,3 +53,12 @@ def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike, flow: int = 1) -> ND
     buffer = np.zeros(int(np.prod(full)) * kind.itemsize + LINE, np.uint8)
     start = -buffer.ctypes.data % LINE
     return np.ndarray(full, kind, buffer=buffer, offset=start)
+
+
+def zeros_on_a_line(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """Zeros without gaps, of which the first begins on a cache line."""
+    kind = np.dtype(dtype)
+    size = kind.itemsize * int(np.prod(shape))
+    buffer = np.zeros(size + LINE, np.uint8)
+    start = -buffer.ctypes.data % LINE
+    return buffer[start : start + size].view(kind).reshape(shape)

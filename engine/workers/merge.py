@@ -2,7 +2,8 @@
 
 Order is the raster order of the maxima. Of every pair of features nearer than the separation the one with less mass
 goes, all pairs judged at once; with equal mass the one with the smaller y/separation + x/separation, and of two at the
-very same place the earlier one (trackpy.find.where_close).
+very same place the earlier one (trackpy.find.where_close). A feature too faint for `minmass` can only make others go
+that are as faint: it takes no part.
 """
 
 from __future__ import annotations
@@ -16,39 +17,33 @@ CLOSE = 1 - 1e-7  # of the separation: pairs up to here are too close
 
 
 @kernel
-def raster_order(features, starts, counts, row_starts, order):
-    """Fill `order` with the places of all features, in raster order of their maxima; return how many there are.
+def raster_order(features, starts, counts, levels, threshold, least_mass, row_starts, order):
+    """Fill `order` with the places of the features, in raster order of their maxima.
 
-    Tile t has its features, in raster order, from starts[t] on; tiles come row after row of tiles. `row_starts` is work
-    space, one longer than the frame's height.
+    Tile t has its features, in raster order, from starts[t] on; tiles come row after row of tiles. Those whose maximum
+    is not above the threshold are none; those with no more than `least_mass` are only counted. Returns how many there
+    are in `order`, and how many were too faint. `row_starts` is work space, one longer than the frame's height.
     """
     for y in range(row_starts.size):
         row_starts[y] = 0
-    total = np.int64(0)
+    faint = np.int64(0)
     for t in range(starts.size):
         for k in range(starts[t], starts[t] + counts[t]):
-            row_starts[np.int64(features[k, 9]) + 1] += 1
-        total += counts[t]
+            if features[k, 2] > least_mass:
+                row = np.int64(features[k, 9])
+                row_starts[row + 1] += threshold < 0 or levels[row, np.int64(features[k, 10])] > threshold
+            else:
+                faint += threshold < 0 or levels[np.int64(features[k, 9]), np.int64(features[k, 10])] > threshold
     for y in range(1, row_starts.size):
         row_starts[y] += row_starts[y - 1]
+    total = row_starts[row_starts.size - 1]
     for t in range(starts.size):
         for k in range(starts[t], starts[t] + counts[t]):
             row = np.int64(features[k, 9])
-            order[row_starts[row]] = k
-            row_starts[row] += 1
-    return total
-
-
-@kernel
-def drop_faint(levels, features, order, total, threshold):
-    """Strike the features whose maximum is not above the threshold out of `order`; return how many are left."""
-    left = 0
-    for n in range(total):
-        k = order[n]
-        if levels[np.int64(features[k, 9]), np.int64(features[k, 10])] > threshold:
-            order[left] = k
-            left += 1
-    return left
+            if features[k, 2] > least_mass and (threshold < 0 or levels[row, np.int64(features[k, 10])] > threshold):
+                order[row_starts[row]] = k
+                row_starts[row] += 1
+    return total, faint
 
 
 @kernel

@@ -14,10 +14,11 @@ from __future__ import annotations
 import numpy as np
 
 from engine.workers.compiled import kernel
-from engine.workers.lanes import bits, count_ones, load, shifted_down, shifted_up, splat, store, trailing_zeros
+from engine.workers.lanes import bits, count_ones, down_by, load, splat, store, trailing_zeros, up_by
 
 WORD = 64  # columns
 _VECTOR = 8  # words
+_APART = 3  # rows of the mask
 
 
 def ring_rows(radius_y: int) -> int:
@@ -50,12 +51,20 @@ def _mark_row(levels, y, x0, words, out, slot):
 
 @kernel
 def _spread(marks, first, steps, words):
-    """Spread the bits of row `first` by one column for each row that follows."""
-    for w in range(first, first + steps):
-        for k in range(_VECTOR, _VECTOR + words, _VECTOR):
-            here, before, after = load(marks, w, k, 8), load(marks, w, k - 1, 8), load(marks, w, k + 1, 8)
-            spread = here | shifted_up(here, 1) | shifted_down(here, 1)
-            store(marks, w + 1, k, spread | shifted_down(before, 63) | shifted_up(after, 63))
+    """Spread the bits of row `first` by one column more for each row that follows.
+
+    All come from the first, not each from the one before: what was just written is slow to read across words.
+    """
+    for k in range(_VECTOR, _VECTOR + words, _VECTOR):
+        spread = load(marks, first, k, 8)
+        for w in range(1, steps + 1):
+            far, near = w >> 6, splat(np.uint64(w & 63), 8)
+            spread |= up_by(load(marks, first, k - far, 8), near) | down_by(load(marks, first, k + far, 8), near)
+            if w & 63 != 0:
+                rest = splat(np.uint64(64 - (w & 63)), 8)
+                spread |= down_by(load(marks, first, k - far - 1, 8), rest)
+                spread |= up_by(load(marks, first, k + far + 1, 8), rest)
+            store(marks, first + w, k, spread)
 
 
 @kernel
@@ -81,9 +90,10 @@ def background_sums(levels, pixels, flip, y0, y1, x0, x1, reach, radius_x, marks
         centre = y - ry
         if centre < y0:
             continue
+        # Every third row of the mask covers nearly all there is; the others are asked for the words that are left.
         for k in range(_VECTOR, _VECTOR + words, _VECTOR):
             covered = splat(np.uint64(0), 8)
-            for i in range(reach.size):
+            for i in range(ry % _APART, reach.size, _APART):
                 row = centre - ry + i
                 if row >= 0 and row < height:
                     covered |= load(marks, (row & wrap) * depth + reach[i], k, 8)
@@ -93,6 +103,12 @@ def background_sums(levels, pixels, flip, y0, y1, x0, x1, reach, radius_x, marks
             x = x0 + WORD * k
             if x + WORD > x1:
                 dark &= (np.uint64(1) << np.uint64(x1 - x)) - np.uint64(1)
+            if dark == 0:
+                continue
+            for row in range(max(0, centre - ry), min(height, centre + ry + 1)):
+                dark &= ~marks[(row & wrap) * depth + reach[row - centre + ry], _VECTOR + margin + k]
+                if dark == 0:
+                    break
             total += np.int64(count_ones(dark))
             while dark != 0:
                 column = x + np.int64(trailing_zeros(dark))

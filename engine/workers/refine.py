@@ -2,11 +2,13 @@
 
 The mask's centre walks at most one pixel on each axis per step towards the centroid of what it covers, until the
 centroid is nearer than 0.6 pixels on both. The result is the last centroid that was evaluated (trackpy.refine_com).
+What is sure to stay too faint for `minmass` is left where it is: noise makes many maxima, and they walk the longest.
 
 A row of the mask is read as whole vectors. Where one would reach beyond the frame's right edge it begins further left,
-and the weights, which are zero on either side of the mask, are read with the same shift. Sums over the rows of a column
-come first: those of the levels, and, adding these up from row to row, those of the levels times their row. All sums are
-of integers and exact, but for the two of the eccentricity, which are added up in lanes of fixed order.
+and the weights, which are zero on either side of the mask, are read with the same shift. Levels of 16 bits are taken
+less 32768, so that products with small weights are made and added up in pairs by one instruction; over the mask, the
+weights of a position add up to 0 and those of the mass to its pixels. All sums are of integers and exact, but for the
+two of the eccentricity, which are added up in lanes of fixed order.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from numpy.typing import NDArray
 
 from engine.workers.compiled import kernel
 from engine.workers.lanes import (
+    as_elements_of,
     as_f64,
+    as_i16,
     as_i32,
     as_i64,
     as_sums,
@@ -28,6 +32,7 @@ from engine.workers.lanes import (
     larger,
     load,
     most,
+    pair_sums,
     select,
     splat,
     splat_of,
@@ -38,9 +43,9 @@ from engine.workers.layout import aligned_zeros
 from engine.workers.masks import Mask
 
 SHIFT_THRESHOLD = 0.6
-_LANES = 16
-_INSIDE, _COLUMN, _COLUMN_2 = range(3)  # integer weights, by row or for the columns
-_COSINE, _SINE, _ROW_2 = range(3)  # the weights that are floats
+_LANES = 32
+_INSIDE, _ROW, _COLUMN = range(3)  # weights that are integers; the first is -1, all bits, inside of the mask
+_COSINE, _SINE, _ROW_2, _COLUMN_2 = range(4)  # those that are floats
 
 
 class Refinement:
@@ -53,12 +58,9 @@ class Refinement:
         width = self.vectors * _LANES
         self.start = width  # column of the mask's first pixel in a row of weights
         y, x = np.mgrid[-radius[0] : radius[0] + 1, -radius[1] : radius[1] + 1]
-        numbers = np.arange(columns)
-        self.inside = self._laid_out([np.vstack([-mask.inside.astype(np.int64), numbers])], np.int32)[0]
-        self.columns = aligned_zeros((2, self.inside.shape[1]), np.int64)
-        self.columns[0, width : width + columns] = numbers
-        self.columns[1, width : width + columns] = x[0] ** 2
-        self.floats = self._laid_out([w * mask.inside for w in (mask.cosine, mask.sine, y**2)], np.float64)
+        self.integers = self._laid_out([-mask.inside.astype(np.int64), y * mask.inside, x * mask.inside], np.int16)
+        floats = (mask.cosine, mask.sine, y**2, x**2)
+        self.floats = self._laid_out([weights * mask.inside for weights in floats], np.float64)
         # A frame narrower than a row of vectors is copied into a wider one first.
         self.wide: tuple[NDArray[Any], NDArray[Any]] | None = None
         if shape_hw[1] < width:
@@ -81,12 +83,13 @@ class Refinement:
         saturation: int,
         max_iterations: int,
         least_mass: float,
+        sparing: bool,
         features: NDArray[np.float64],
         count: int,
     ) -> None:
         """Fill the first `count` rows of features, whose maxima are known; saturated pixels are those of `sensor`.
 
-        Those with no more than `least_mass` get their position and mass alone.
+        Those with no more than `least_mass` get their position and mass alone; not even these where `sparing`.
         """
         width = levels.shape[1]
         if self.wide is not None:
@@ -96,24 +99,49 @@ class Refinement:
             levels, pixels = self.wide[0], self.wide[1].view()
             pixels.flags.writeable = sensor.flags.writeable = False
         refine(
-            levels, pixels, sensor, width, int(flip), saturation, *self.radius, self.vectors, self.start, self.inside,
-            self.columns, self.floats, max_iterations, least_mass, features, count,
+            levels, pixels, sensor, width, int(flip), saturation, *self.radius, self.vectors, self.start, self.integers,
+            self.floats, max_iterations, least_mass, sparing, features, count,
         )  # fmt: skip
 
 
 @kernel
 def refine(
-    levels, pixels, sensor, width, flip, saturation, ry, rx, vectors, start, inside, columns, floats, max_iterations,
-    least_mass, features, count,
+    levels, pixels, sensor, width, flip, saturation, ry, rx, vectors, start, integers, floats, max_iterations,
+    least_mass, sparing, features, count,
 ):  # fmt: skip
     """Refine and characterise the first `count` features; `width` is the frame's, which its arrays may exceed."""
-    height = levels.shape[0]
+    height, rows = levels.shape[0], 2 * ry + 1
     last_x = levels.shape[1] - _LANES * vectors
-    cosine_of, sine_of, row_2_of = floats[_COSINE], floats[_SINE], floats[_ROW_2]
-    middle_row = 2 * ry + 1  # of `inside`: the columns' numbers
+    inside, row_of, column_of = integers[_INSIDE], integers[_ROW], integers[_COLUMN]
+    cosine_of, sine_of, row_2_of, column_2_of = floats[_COSINE], floats[_SINE], floats[_ROW_2], floats[_COLUMN_2]
     limit = splat_of(saturation, as_sums(load(pixels, 0, 0, 16)))
+    middle = 1 << 15 if levels.itemsize == 2 else 0
+    sign = splat_of(middle, load(levels, 0, 0, 32))
+    together = 32767 // max(ry, rx)  # rows whose sums fit in 32 bits
+    covered = 0
+    for i in range(rows):
+        for j in range(start, start + 2 * rx + 1):
+            covered -= inside[i, j]
+    # All that a mask can meet on its way: where that is too little, the way need not be gone. It is worth the look as
+    # long as some are spared.
+    way_y, way_x = ry + max_iterations - 1, rx + max_iterations - 1
+    way_columns = (2 * way_x + 16) // 16 * 16
+    spared, tried = 1, 0
+    if not sparing or way_columns > levels.shape[1]:
+        spared = -1
     for n in range(count):
         y, x = np.int64(features[n, 9]), np.int64(features[n, 10])
+        if spared > tried >> 3:
+            tried += 1
+            left = min(max(0, x - way_x), levels.shape[1] - way_columns)
+            around = splat(np.int32(0), 16)
+            for j in range(left, left + way_columns, 16):
+                for i in range(max(0, y - way_y), min(height, y + way_y + 1)):
+                    around += as_i32(load(levels, i, j, 16))
+            if np.float64(total(as_i64(around))) <= least_mass:
+                spared += 1
+                features[n, 0], features[n, 1], features[n, 2] = y, x, 0.0
+                continue
         at_y, at_x = y, x
         centre_y = centre_x = 0.0
         mass = np.int64(0)
@@ -121,36 +149,22 @@ def refine(
             at_y, at_x = y, x
             top, left = y - ry, min(x - rx, last_x)
             weight = start - (x - rx - left)
-            mass, sum_y, sum_x = np.int64(0), np.int64(0), np.int64(0)
-            if vectors <= 2:
-                # Of so few columns all sums fit in 32 bits.
-                masses, rows, moments = splat(np.int32(0), 16), splat(np.int32(0), 16), splat(np.int32(0), 16)
-                for v in range(vectors):
-                    column = splat(np.int32(0), 16)
-                    for i in range(2 * ry, -1, -1):
-                        column += as_i32(load(levels, top + i, left + 16 * v, 16)) & load(
-                            inside, i, weight + 16 * v, 16
-                        )
-                        rows += column  # in the end: the level of row i, i + 1 times
-                    masses += column
-                    moments += column * load(inside, middle_row, weight + 16 * v, 16)
-                mass, sum_y, sum_x = np.int64(total(masses)), np.int64(total(rows)), np.int64(total(moments))
-            else:
-                for v in range(vectors):
-                    column, rows = splat(np.int32(0), 16), splat(np.int32(0), 16)
-                    for i in range(2 * ry, -1, -1):
-                        column += as_i32(load(levels, top + i, left + 16 * v, 16)) & load(
-                            inside, i, weight + 16 * v, 16
-                        )
-                        rows += column
-                    wide = as_i64(column)
-                    mass += total(wide)
-                    sum_y += total(as_i64(rows))
-                    sum_x += total(wide * load(columns, 0, weight + 16 * v, 16))
-            sum_y -= mass
+            mass, sum_y, sum_x = np.int64(middle * covered), np.int64(0), np.int64(0)
+            for first in range(0, rows, together):
+                for v in range(0, _LANES * vectors, 32):
+                    masses, lines, moments = splat(np.int32(0), 16), splat(np.int32(0), 16), splat(np.int32(0), 16)
+                    for i in range(first, min(first + together, rows)):
+                        level = as_i16(load(levels, top + i, left + v, 32) ^ sign)
+                        masses -= pair_sums(level, load(inside, i, weight + v, 32))
+                        lines += pair_sums(level, load(row_of, i, weight + v, 32))
+                        moments += pair_sums(level, load(column_of, i, weight + v, 32))
+                    mass += total(as_i64(masses))
+                    sum_y += total(as_i64(lines))
+                    sum_x += total(as_i64(moments))
             in_mask_y, in_mask_x = np.float64(ry), np.float64(rx)
-            if mass > 0:
-                in_mask_y, in_mask_x = np.float64(sum_y) / np.float64(mass), np.float64(sum_x) / np.float64(mass)
+            if mass > 0:  # from the corner of the mask, as trackpy does: these quotients are rounded
+                in_mask_y = np.float64(sum_y + ry * mass) / np.float64(mass)
+                in_mask_x = np.float64(sum_x + rx * mass) / np.float64(mass)
             off_y, off_x = in_mask_y - ry, in_mask_x - rx
             centre_y, centre_x = off_y + y, off_x + x
             if abs(off_y) < SHIFT_THRESHOLD and abs(off_x) < SHIFT_THRESHOLD:
@@ -162,46 +176,41 @@ def refine(
         features[n, 0], features[n, 1], features[n, 2] = centre_y, centre_x, mass
         if mass <= least_mass:
             continue
-        # What is at the last place that was looked at.
+        # What is at the last place that was looked at. Vectors that lie behind the mask add nothing.
         top, left = at_y - ry, min(at_x - rx, last_x)
         weight = start - (at_x - rx - left)
-        # Vectors of eight that lie behind the mask add nothing.
         used_columns = at_x + rx + 1 - left
-        square_x = np.int64(0)
-        for v in range(vectors):
-            column = splat(np.int32(0), 16)
-            for i in range(2 * ry + 1):
-                column += as_i32(load(levels, top + i, left + 16 * v, 16)) & load(inside, i, weight + 16 * v, 16)
-            square_x += total(as_i64(column) * load(columns, 1, weight + 16 * v, 16))
-        cosine, sine, square_y = splat(0.0, 8), splat(0.0, 8), splat(0.0, 8)
-        for i in range(2 * ry + 1):
+        cosine, sine, square_y, square_x = splat(0.0, 8), splat(0.0, 8), splat(0.0, 8), splat(0.0, 8)
+        for i in range(rows):
             for j in range(0, used_columns, 8):
                 value = as_f64(as_i32(load(levels, top + i, left + j, 8)))
                 cosine += value * load(cosine_of, i, weight + j, 8)
                 sine += value * load(sine_of, i, weight + j, 8)
                 square_y += value * load(row_2_of, i, weight + j, 8)
-        brightest = splat(np.int32(0), 16)
+                square_x += value * load(column_2_of, i, weight + j, 8)
+        brightest = zeros_of(sign)
+        for i in range(rows):
+            for j in range(0, used_columns, 32):
+                mask = as_elements_of(load(inside, i, weight + j, 32), levels)
+                brightest = larger(brightest, load(levels, top + i, left + j, 32) & mask)
         raw = zeros_of(as_sums(load(pixels, top, left, 16)))
-        full, covered = np.uint64(0), np.uint64(0)
-        for i in range(2 * ry + 1):
-            for j in range(0, 16 * vectors, 16):
-                mask = load(inside, i, weight + j, 16)
-                brightest = larger(brightest, as_i32(load(levels, top + i, left + j, 16)) & mask)
+        full = np.uint64(0)
+        for i in range(rows):
+            for j in range(0, used_columns, 16):
+                within = load(inside, i, weight + j, 16) != splat(np.int16(0), 16)
                 value = as_sums(load(pixels, top + i, left + j, 16))
-                within = mask != splat(np.int32(0), 16)
                 raw += select(within, value, zeros_of(value))
                 full += count_ones(bits(within & (as_sums(load(sensor, top + i, left + j, 16)) >= limit)))
-                covered += count_ones(bits(within))
         raw_mass = total(as_f64(raw))
         if flip:
             raw_mass = np.float64(covered) * np.float64(flip) - raw_mass
-        ecc_cosine, ecc_sine, moment_y, moment_x = total(cosine), total(sine), total(square_y), np.float64(square_x)
+        ecc_cosine, ecc_sine, moment_y, moment_x = total(cosine), total(sine), total(square_y), total(square_x)
         if ry == rx:
             features[n, 3] = np.sqrt((moment_y + moment_x) / np.float64(mass))
             features[n, 4] = features[n, 3]
         else:
             features[n, 3] = np.sqrt(2 * moment_y / np.float64(mass))
             features[n, 4] = np.sqrt(2 * moment_x / np.float64(mass))
-        middle = np.float64(levels[at_y, at_x])
-        features[n, 5] = np.sqrt(ecc_cosine * ecc_cosine + ecc_sine * ecc_sine) / (np.float64(mass) - middle + 1e-6)
+        centre = np.float64(levels[at_y, at_x])
+        features[n, 5] = np.sqrt(ecc_cosine * ecc_cosine + ecc_sine * ecc_sine) / (np.float64(mass) - centre + 1e-6)
         features[n, 6], features[n, 7], features[n, 8] = most(brightest), raw_mass, full

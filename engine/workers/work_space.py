@@ -7,7 +7,7 @@ import numpy as np
 from engine.rows import FILTERS
 from engine.workers import cell_maxima, levels, maxima, noise, peak
 from engine.workers.bandpass import Band
-from engine.workers.layout import aligned_zeros
+from engine.workers.layout import aligned_zeros, zeros_on_a_line
 from engine.workers.parameters import LocateParameters
 from engine.workers.tiling import Tile
 
@@ -49,8 +49,8 @@ class WorkSpace:
             self.hits = np.zeros((maxima.ROWS, tile_width // 64 + 1), np.uint64)
         radius_y, radius_x = parameters.radius
         words = noise.row_words(tile_width, radius_x)
-        self.marks = np.zeros((noise.ring_rows(radius_y) * (radius_x + 1), words), np.uint64)
-        self.near = np.zeros((1, words), np.uint64)
+        self.marks = zeros_on_a_line((noise.ring_rows(radius_y) * (radius_x + 1), words), np.uint64)
+        self.near = zeros_on_a_line((1, words), np.uint64)
         # frames of floats
         self.float_levels = np.zeros((0, 0), np.uint8)
         self.float_scale = 1.0

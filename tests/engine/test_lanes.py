@@ -18,6 +18,7 @@ from engine.workers.lanes import (
     as_u8,
     bits,
     count_ones,
+    down_by,
     lane,
     larger,
     last_in_all,
@@ -25,14 +26,14 @@ from engine.workers.lanes import (
     load_like,
     most,
     moved_up,
+    pair_sums,
     select,
-    shifted_down,
-    shifted_up,
     splat,
     splat_like,
     store,
     total,
     trailing_zeros,
+    up_by,
 )
 
 
@@ -124,14 +125,27 @@ def test_lanes_of_another_array_and_shifts() -> None:
     @njit
     def shifts(a: Any, out: Any) -> None:
         v = load_like(a, 0, 0, a) | splat_like(1, a)
-        store(out, 0, 0, shifted_up(v, 1))
-        store(out, 1, 0, shifted_down(v, 63))
+        store(out, 0, 0, up_by(v, splat_like(1, a)))
+        store(out, 1, 0, down_by(v, splat_like(63, a)))
         store(out, 2, 0, v ^ v)
 
     a, out = row(np.int64).astype(np.uint64) << np.uint64(33), np.ones((3, 8), np.uint64)
     shifts(a, out)
     v = a[0, :8] | np.uint64(1)
     np.testing.assert_array_equal(out, [v << np.uint64(1), v >> np.uint64(63), v * np.uint64(0)])
+
+
+def test_products_of_neighbours_are_added_up_in_pairs() -> None:
+    @njit
+    def pairs(a: Any, b: Any, out: Any) -> None:
+        store(out, 0, 0, pair_sums(load(a, 0, 0, 32), load(b, 0, 0, 32)))
+
+    rng = np.random.default_rng(5)
+    a, b = (rng.integers(-(1 << 15), 1 << 15, (1, 32)).astype(np.int16) for _ in range(2))
+    out = np.zeros((1, 16), np.int32)
+    pairs(a, b, out)
+    products = a.astype(np.int64) * b
+    np.testing.assert_array_equal(out, products[:, ::2] + products[:, 1::2])
 
 
 @njit

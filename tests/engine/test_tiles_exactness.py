@@ -175,9 +175,10 @@ def test_each_filter_counts_what_it_alone_removed() -> None:
     bench.track(image)
     meta = bench.meta[0]
     keep = rows["mass"] > limits["minmass"]
-    assert meta["removed_minmass"] == (~keep).sum()
-    assert meta["found"] == len(rows)
-    assert meta["rows"] + sum(int(meta[f"removed_{name}"]) for name in FILTERS) == len(rows)
+    # Of what is too faint, pairs too close to each other are not sorted out.
+    assert meta["removed_minmass"] >= (~keep).sum()
+    assert meta["found"] - meta["removed_minmass"] == keep.sum()
+    assert meta["rows"] + sum(int(meta[f"removed_{name}"]) for name in FILTERS) == meta["found"]
     assert all(meta[f"removed_{name}"] > 0 for name in ("minmass", "maxmass", "max_ecc"))
     left = bench.rows[: int(meta["rows"])]
     assert (left["mass"] < limits["maxmass"]).all()
