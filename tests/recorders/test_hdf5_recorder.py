@@ -185,7 +185,7 @@ def test_a_nearly_full_disk_ends_the_recording_with_a_sentence_and_a_whole_file(
     free = [10**10]
     monkeypatch.setattr("recorders.hdf5file.shutil.disk_usage", lambda _: type("Usage", (), {"free": free[0]}))
     run = job(
-        [ring.frame(0), ring.frame(1), lambda: free.__setitem__(0, 10**6), ring.frame(2), ring.end()], experiment=fast
+        [ring.frame(0), ring.frame(1), lambda: free.__setitem__(0, 10**7), ring.frame(2), ring.end()], experiment=fast
     )
     with pytest.raises(DiskError, match=r'recorder "hdf5" stopped: .*run_001 is full \(0.0 GiB free\)'):
         main(run)
