@@ -116,6 +116,7 @@ class Cloud:
         self._half = 1.0
         self.rectangle, self.dirty = rectangle, True
         self._axes = style.make_axes(figure, rectangle, "Positions")
+        self._axes.xaxis.set_major_locator(MaxNLocator(5))
         self.axes = [self._axes]
         self._image = self._axes.imshow(np.zeros((2, 2)), cmap="magma", origin="upper", aspect="auto")
         self.moving: list[Artist] = [self._image]
