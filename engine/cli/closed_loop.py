@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PIXEL_UM, REACH_UM, STIFFNESS = 0.1, 0.8, 4.0
 MODULATOR = 256
+SETTLING_FRAMES = 25
 PATIENCE_S = 60.0
 
 
@@ -110,12 +111,16 @@ def _act(client: Client, pattern: list[tuple[float, float]], seconds: float) -> 
     _until(lambda: slm.state()["frame"] >= 10, "frames")
     slm.arm()
     slm.catch()
+    patient_until = slm.state()["frame"] + SETTLING_FRAMES
     output.talk("armed: every bead gets a trap …")
 
     def all_held() -> bool:
+        nonlocal patient_until
         state = slm.state()
         held = sum(trap["hold"] == "held" for trap in state["traps"])
-        if held < len(pattern):  # a bead had diffused away before its light was there
+        # A bead had diffused away before its light was there; light that is on its way gets the time to arrive.
+        if held < len(pattern) and state["frame"] >= patient_until:
+            patient_until = state["frame"] + SETTLING_FRAMES
             if empty := [trap["trap"] for trap in state["traps"] if trap["hold"] != "held"]:
                 slm.release(empty)
             slm.catch()
