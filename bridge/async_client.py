@@ -8,6 +8,7 @@ async with AsyncClient("tcp://127.0.0.1:50053") as client:
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -30,17 +31,22 @@ from bridge.calls import (
 
 
 class AsyncClient(Calls):
-    """`Client` for asyncio: the same calls with `await`, many at once over one connection."""
+    """`Client` for asyncio: the same calls with `await`, many under way at once."""
 
     async def call(self, request: wire.AnyRequest) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Ask; the result and its arrays. A connection for each call that is under way at once; they are kept."""
         socket = self._idle.pop() if self._idle else self._connect(self._context)
         request = msgspec.structs.replace(request, id=next(self._numbers))
-        await socket.send(msgspec.msgpack.encode(request))
-        if not await socket.poll(self._limit_ms(request)):
+        try:
+            async with asyncio.timeout(self._limit_ms(request) / 1000):
+                await socket.send(msgspec.msgpack.encode(request))
+                parts = await socket.recv_multipart()
+        except TimeoutError:
             socket.close(linger=0)
-            raise self._late(request)
-        parts = await socket.recv_multipart()
+            raise self._late(request) from None
+        except BaseException:  # called off: an answer that comes later must not be taken for another's
+            socket.close(linger=0)
+            raise
         self._idle.append(socket)
         return taken(*wire.decode_answer(parts))
 
@@ -62,8 +68,13 @@ class AsyncClient(Calls):
     async def undo(self) -> Settings:
         return settings_of((await self.call(wire.Undo()))[0])
 
-    async def get_latest_image(self, most_px: int = 0) -> Image:
-        return image_of(*await self.call(wire.Latest(most_px=most_px)))
+    async def preview(self, values: dict[str, Any] | None = None, /, **more: Any) -> NDArray[Any]:
+        return (await self.call(wire.Preview(values=keys_of("tracking", values, more))))[1]["rows"]
+
+    async def get_latest_image(
+        self, most_px: int = 0, region: tuple[int, int, int, int] | None = None, *, saturated: bool = False
+    ) -> Image:
+        return image_of(*await self.call(wire.Latest(most_px=most_px, region=region, saturated=saturated)))
 
     async def results(self, *, from_frame: int | None = None, wait_s: float = 1.0) -> AsyncIterator[FrameResult]:
         after: int | None = None
@@ -84,6 +95,15 @@ class AsyncClient(Calls):
 
     async def mark(self, text: str) -> int:
         return int((await self.call(wire.Mark(text=text)))[0]["frame"])
+
+    async def trace(self, seconds: float = 5.0) -> str:
+        return str((await self.call(wire.Trace(seconds=seconds)))[0]["file"])
+
+    async def save_stack(self, name: str = "stack", count: int = 0) -> str:
+        return str((await self.call(wire.SaveStack(name=name, count=count)))[0]["file"])
+
+    async def log(self, lines: int = 20) -> list[dict[str, Any]]:
+        return list((await self.call(wire.LogLines(lines=lines)))[0]["lines"])
 
     async def record(
         self, action: str = "start", name: str = "", *, before_s: float = 0, for_s: float = 0

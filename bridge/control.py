@@ -34,6 +34,7 @@ COUNTERS = ("requests", "refused", "unread", "changes")
 IDLE_MS, BUSY_MS = 100, 2
 BIND_EVERY_S = 1.0
 MOST_PENDING = 256
+MOST_OF_ONE = 8  # answers that one client waits for
 
 
 @dataclass
@@ -130,13 +131,17 @@ class Server:
             status.count("refused")
             self._answer(socket, identity, wire.Answer(id=wire.id_of(data), error=str(error), blame="request"), {})
             return
+        # Before anything is done: an error says that nothing was.
+        own = sum(one.socket is socket and one.identity == identity for one in self._pending)
+        if own >= MOST_OF_ONE or len(self._pending) >= MOST_PENDING:
+            status.count("refused")
+            who = "this client waits for" if own >= MOST_OF_ONE else "clients wait for"
+            answer = wire.Answer(id=request.id, error=f"{who} too many answers at once; try again", blame="server")
+            self._answer(socket, identity, answer, {})
+            return
         try:
             result, arrays = self._desk.handle(request)
         except Later as later:
-            if len(self._pending) >= MOST_PENDING:
-                answer = wire.Answer(id=request.id, error="too many clients wait at once; try again", blame="server")
-                self._answer(socket, identity, answer, {})
-                return
             end = time.monotonic() + later.wait_s
             self._pending.append(Pending(socket, identity, request.id, later.poll, end))
         except Exception as error:
@@ -174,11 +179,13 @@ class Server:
     ) -> None:
         parts = [wire.described(name, array) for name, array in arrays.items()]
         answer = msgspec.structs.replace(answer, run_id=self._job.run_id, arrays=parts)
-        message: list[Any] = [
-            identity,
-            msgspec.msgpack.encode(answer),
-            *(np.ascontiguousarray(a) for a in arrays.values()),
-        ]
+        try:
+            head = msgspec.msgpack.encode(answer)
+        except (TypeError, ValueError, OverflowError) as error:
+            arrays = {}
+            refusal = self._refusal(answer.id, error)
+            head = msgspec.msgpack.encode(msgspec.structs.replace(refusal, run_id=self._job.run_id))
+        message: list[Any] = [identity, head, *(np.ascontiguousarray(a) for a in arrays.values())]
         try:
             socket.send_multipart(message, zmq.NOBLOCK, copy=False)
         except zmq.ZMQError:  # it left, or does not read: its answers are its own loss
@@ -187,12 +194,17 @@ class Server:
 
 def main(job: Job) -> None:
     """Answer until told to stop."""
-    desk = Desk(job)
+    desk, trouble = Desk(job), ""
     with closing(desk), Server(job, desk) as server:
         job.status.ready()
         while not job.stopping:
             server.step()
             desk.go_on()
-            desk.recording.look()
+            try:
+                desk.recording.look()
+            except (RingtrackError, OSError) as error:
+                if str(error) != trouble:
+                    trouble = str(error)
+                    job.log("error", f"recording: {trouble}")
             job.status.beat()
         desk.go_on(ending=True)

@@ -76,7 +76,7 @@ class Results(Request, frozen=True, kw_only=True, tag="results"):
     kept. Frames with a number below `from_frame` are left out, also those that are still to come.
     """
 
-    after: int | None = None
+    after: Annotated[int, Meta(ge=-1)] | None = None
     from_frame: int | None = None
     most: Annotated[int, Meta(ge=1, le=MOST_RESULTS)] = 64
     wait_s: Wait = 1.0
@@ -105,7 +105,7 @@ class Trace(Request, frozen=True, kw_only=True, tag="trace"):
 class SaveStack(Request, frozen=True, kw_only=True, tag="save_stack"):
     """Write frames into one BigTIFF in the run's folder. `count`: the next so many; 0: those in the ring now."""
 
-    name: Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,60}$")]
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,60}\Z")]
     count: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
 
@@ -114,7 +114,7 @@ class Record(Request, frozen=True, kw_only=True, tag="record"):
     by itself (0: it does not)."""
 
     action: Literal["start", "stop", "pause", "resume"]
-    name: Annotated[str, Meta(max_length=60)] = ""
+    name: Annotated[str, Meta(max_length=60, pattern=r"^[^\x00-\x1f\x7f]*\Z")] = ""
     before_s: Annotated[float, Meta(ge=0, le=60)] = 0.0
     for_s: Annotated[float, Meta(ge=0, le=86400)] = 0.0
 

@@ -225,8 +225,7 @@ class Desk:
             tracer, path = self._tracer
             if tracer.step() or ending:
                 self._tracer = None
-                path.write_bytes(tracer.encode())
-                self._job.log("info", f"{path.name} has {tracer.frames} frames: open it at ui.perfetto.dev")
+                self._write_trace(path, tracer)
         if self._stack is not None and (ending or self._stack.done):
             stack, self._stack = self._stack, None
             stack.stop()
@@ -234,6 +233,17 @@ class Desk:
                 self._job.log("error", f"{stack.path.name}: {stack.error}")
             else:
                 self._job.log("info", f"{stack.path.name} has {len(stack.written)} frames")
+
+    def _write_trace(self, path: Path, tracer: Tracer) -> None:
+        """It has its name when it is whole."""
+        part = path.with_name(path.name + ".part")
+        try:
+            part.write_bytes(tracer.encode())
+            part.replace(path)
+        except OSError as error:
+            self._job.log("error", f"{path.name} could not be written: {error.strerror or error}")
+        else:
+            self._job.log("info", f"{path.name} has {tracer.frames} frames: open it at ui.perfetto.dev")
 
     def _loglines(self, request: wire.LogLines) -> Found:
         return {"lines": log_tail(self._job.run_folder / "log.jsonl", request.lines)}, {}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,8 +43,9 @@ COUNTERS = ("viewers", "pictures", "bytes", "encoded", "requests", "refused", "e
 PAGE = Path(__file__).with_name("page.html")
 LARGEST_MESSAGE = 64 << 10
 MOST_VIEWERS = 32
-PATIENCE_S = 3.0
-"""A client that has not said that it has its picture for so long is given another; twice as long: it is let go."""
+MOST_ASKED = 4  # requests of one page under way at once
+PATIENCE_S = 6.0
+"""A page that has not said for so long that it has its picture is let go; it connects again by itself."""
 STATISTICS_EVERY_S = 1.0
 POLL_S = 0.004
 SHARED = 0.6
@@ -138,9 +140,9 @@ class Studio:
         return encoded
 
     def _tell_statistics(self) -> None:
-        text = json.dumps({"metrics": self.figures.metrics(), "viewers": len(self.viewers)}, default=str)
+        text = _as_json({"metrics": self.figures.metrics(), "viewers": len(self.viewers)})
         for viewer in list(self.viewers):
-            viewer.tell(text.replace("NaN", "null"))
+            viewer.tell(text)
 
 
 class Socket(tornado.websocket.WebSocketHandler):
@@ -153,6 +155,7 @@ class Socket(tornado.websocket.WebSocketHandler):
         self._sent_at = self.due_at = 0.0
         self.shown = -1
         self._right = Right.NOTHING
+        self._asking: set[asyncio.Future[None]] = set()
 
     def check_origin(self, origin: str) -> bool:
         return same_origin(origin, self.request.host) and self._access.knows_host(self.request.host)
@@ -193,6 +196,8 @@ class Socket(tornado.websocket.WebSocketHandler):
         )
 
     def on_close(self) -> None:
+        for task in self._asking:
+            task.cancel()
         self._studio.viewers.discard(self)
         self._job.status.set("viewers", len(self._studio.viewers))
 
@@ -212,14 +217,27 @@ class Socket(tornado.websocket.WebSocketHandler):
             wanted.fps = min(60.0, max(0.2, wanted.fps))
             self.wants = wanted
         if wish.ask is not None:
-            self.tell(json.dumps({"answer": await self._ask(wish.ask), "id": wish.id}, default=str))
+            # Beside the messages that follow: pictures go on while an answer is waited for.
+            if len(self._asking) >= MOST_ASKED:
+                self.tell(_as_json({"answer": {"error": "too many requests at once; try again"}, "id": wish.id}))
+                return
+            task = asyncio.ensure_future(self._answer(wish.ask, wish.id))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+
+    async def _answer(self, asked: dict[str, Any], number: int) -> None:
+        self.tell(_as_json({"answer": await self._ask(asked), "id": number}))
 
     async def _ask(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Hand a request on to the control server, if this visitor may ask it."""
         if self._right is not Right.OPERATE and asked.get("ask") not in WATCHERS_MAY:
             return {"error": "this needs the operate token; yours is for watching"}
         try:
-            request = control_wire.decode_request(msgspec.msgpack.encode(asked))
+            try:
+                packed = msgspec.msgpack.encode(asked)
+            except OverflowError as error:
+                return {"error": f"not understood: {error}"}
+            request = control_wire.decode_request(packed)
             if isinstance(request, (control_wire.Latest, control_wire.Results)):
                 return {"error": "pictures come by themselves here"}
             result, arrays = await self._client.call(request)
@@ -236,7 +254,7 @@ class Socket(tornado.websocket.WebSocketHandler):
         """Whether this client can take another picture now."""
         if self.wants.paused or newest == self.shown or now < self.due_at:
             return False
-        if self._under_way and now - self._sent_at > 2 * PATIENCE_S:
+        if self._under_way and now - self._sent_at > PATIENCE_S:
             self.close(1001, "nothing was drawn")
             return False
         return not self._under_way
@@ -314,7 +332,20 @@ class Plain(tornado.web.RequestHandler):
 
     def _json(self, content: dict[str, Any]) -> None:
         self.set_header("Content-Type", "application/json")
-        self.finish(json.dumps(content, default=str).replace("NaN", "null"))
+        self.finish(_as_json(content))
+
+
+def _as_json(content: Any) -> str:
+    """For JavaScript, which knows no NaN: null."""
+    return json.dumps(_without_nan(content), default=str)
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _without_nan(each) for key, each in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nan(each) for each in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 async def _serve(job: Job) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -9,8 +10,11 @@ import numpy as np
 import pytest
 
 from bridge import control_wire as wire
+from bridge.async_client import AsyncClient
+from bridge.client import Client
 from bridge.looking import reduced, step_for
 from bridge.web.access import Access, Right, same_origin
+from bridge.web.server import _as_json
 from engine.errors import PeerError, SettingsError
 from engine.experiment import Experiment, Lab
 from engine.rows import ROW
@@ -25,6 +29,10 @@ from engine.settings import changed
         ({"ask": "latest", "most_px": -1}, "most_px"),
         ({"ask": "latest", "more": 1}, "unknown field"),
         ({"ask": "results", "wait_s": 1e9}, "wait_s"),
+        ({"ask": "results", "after": -2}, "after"),
+        ({"ask": "save_stack", "name": "abc\n"}, "name"),
+        ({"ask": "save_stack", "name": "../abc"}, "name"),
+        ({"ask": "record", "action": "start", "name": "a\x1b[2J"}, "name"),
         ({"ask": "hello", "v": 2}, "version 2 of the control protocol; this server speaks 1"),
         ({"ask": "set"}, "values"),
         ({}, "not understood"),
@@ -34,6 +42,17 @@ from engine.settings import changed
 def test_what_is_not_understood_is_refused_with_the_place(message: Any, said: str) -> None:
     with pytest.raises(PeerError, match=said):
         wire.decode_request(msgspec.msgpack.encode(message))
+
+
+def test_the_client_for_asyncio_has_the_calls_of_the_other() -> None:
+    # Uploads have no twin for asyncio yet.
+    calls = {name for name, each in vars(Client).items() if callable(each) and not name.startswith("_")}
+    assert calls - {"close", "upload_image"} <= set(vars(AsyncClient))
+
+
+def test_what_is_no_number_is_null_for_the_page() -> None:
+    content = {"p50": float("nan"), "more": [1.5, float("inf"), {"text": "NaN"}]}
+    assert json.loads(_as_json(content)) == {"p50": None, "more": [1.5, None, {"text": "NaN"}]}
 
 
 def test_tables_and_pictures_come_back_as_they_went() -> None:

@@ -17,6 +17,7 @@ import tifffile
 import zmq
 
 from bridge import AsyncClient, Client
+from bridge import control_wire as wire
 from bridge.control import local_address
 from engine.errors import PeerError, SettingsError
 from tests.system.running import Ended, Laboratory, wait_until
@@ -57,6 +58,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         try:
             with Client(address) as client:
                 _converse(client, run, lab, facts)
+            facts["impatient"] = _impatient(silent, address)
             wait_until(lambda: run.received - run.published < 50, "the linker to catch up")
             facts["async"] = asyncio.run(_with_await(address))
         finally:
@@ -113,6 +115,19 @@ def _converse(client: Client, run: Any, lab: Laboratory, facts: dict[str, Any]) 
     facts["back"] = lab.command("set", "--undo")
     facts["wrong"] = lab.command("set", "tracking.diameter", "20")
     facts["shown"] = lab.command("set")
+
+
+def _impatient(context: zmq.Context[Any], address: str) -> wire.Answer:
+    """The answer to a mark, asked for by who waits for eight answers already."""
+    with context.socket(zmq.DEALER) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.connect(address)
+        for number in range(8):
+            waiting = {"ask": "results", "v": 1, "id": number, "from_frame": 10**9, "wait_s": 5.0}
+            socket.send(msgspec.msgpack.encode(waiting))
+        socket.send(msgspec.msgpack.encode({"ask": "mark", "v": 1, "id": 99, "text": "one too many"}))
+        assert socket.poll(30_000)
+        return wire.decode_answer(socket.recv_multipart())[0]
 
 
 async def _with_await(address: str) -> Any:
@@ -179,6 +194,12 @@ def test_what_cannot_be_is_refused_with_the_reason(story: Story) -> None:
     assert "10" in memory
     assert "too small for a run" in separation
     assert "3 x 3 uint16" in story.facts["size"]
+
+
+def test_who_waits_for_too_many_answers_is_refused_before_anything_is_done(story: Story) -> None:
+    assert story.facts["impatient"].id == 99
+    assert "too many answers at once" in story.facts["impatient"].error
+    assert "one too many" not in story.ended.record.events["json"].str.cat()
 
 
 def test_a_control_server_that_was_killed_goes_on_with_the_versions(story: Story) -> None:
