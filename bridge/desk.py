@@ -232,7 +232,7 @@ class Desk:
             if stack.error:
                 self._job.log("error", f"{stack.path.name}: {stack.error}")
             else:
-                self._job.log("info", f"{stack.path.name} has {len(stack.written)} frames")
+                self._job.log("info" if stack.written else "warning", stack.said)
 
     def _write_trace(self, path: Path, tracer: Tracer) -> None:
         """It has its name when it is whole."""

@@ -7,26 +7,34 @@ which numbers it holds. Nothing waits for it.
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tifffile
 
+from engine.errors import MachineError
 from engine.rings import Rings
 from engine.shm.ring import OverrunError
 
 PATIENCE_S = 10.0
+LOOK_EVERY = 16  # frames between two looks at the disk
 
 
 class StackWriter:
     """Writes one stack; `start` returns at once."""
 
     def __init__(self, rings: Rings, path: Path, count: int) -> None:
-        """`count` frames from now on; 0: those that are in the ring."""
+        """`count` frames from now on; 0: those that are in the ring. Raises MachineError if there is no room for them.
+
+        What recording keeps free (record.min_free_gb) is not touched.
+        """
         self._frames = rings.frames
+        self._min_free = rings.plan.experiment.record.min_free_gb * 1e9
         self._pixel_um = rings.plan.experiment.camera.pixel_um
         self.path = path
         newest = rings.frames.newest
@@ -36,6 +44,13 @@ class StackWriter:
             self._places = range(max(0, newest + 1 - rings.frames.slots), newest + 1)
         self.written: list[int] = []
         self.error = ""
+        camera = rings.plan.experiment.camera
+        wanted = len(self._places) * camera.height * camera.width * np.dtype(camera.dtype).itemsize
+        if (free := shutil.disk_usage(path.parent).free) - wanted < self._min_free:
+            raise MachineError(
+                f"no room for {len(self._places)} frames: {free / 1e9:.1f} GB are free, they take {wanted / 1e9:.1f}, "
+                f"record.min_free_gb keeps {self._min_free / 1e9:g}. Ask for fewer, or make room"
+            )
         self._stop, self._done = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="stack-writer", daemon=True)
 
@@ -45,6 +60,13 @@ class StackWriter:
     @property
     def done(self) -> bool:
         return self._done.is_set() or not self._thread.is_alive()
+
+    @property
+    def said(self) -> str:
+        """What became of it, for the log."""
+        wanted = len(self._places)
+        gone = f" of {wanted}: the others were gone from the ring, or never came" if len(self.written) < wanted else ""
+        return f"{self.path.name} has {len(self.written)} frames{gone}"
 
     def stop(self) -> None:
         """Close the file with what it has."""
@@ -67,6 +89,9 @@ class StackWriter:
                         resolution=resolution, resolutionunit="CENTIMETER" if resolution else None, metadata=None,
                     )  # fmt: skip
                     self.written.append(int(meta["frame"]))
+                    if len(self.written) % LOOK_EVERY == 0 and self._full():
+                        self.error = f"ended after {len(self.written)} frames: the disk is nearly full"
+                        break
                     if self._stop.is_set():
                         break
             self._done.set()  # before the name is seen: who sees it may ask for another
@@ -76,6 +101,11 @@ class StackWriter:
                 part.unlink()
         except Exception as error:  # a disk that is full, a frame that cannot be written: said in the run's log
             self.error = f"{type(error).__name__}: {error}"
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+    def _full(self) -> bool:
+        return shutil.disk_usage(self.path.parent).free < self._min_free
 
     def _copy(self, place: int) -> tuple[Any, np.void] | None:
         """A frame's pixels and record; None if the ring gave it up, or the run came to its end first."""

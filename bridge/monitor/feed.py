@@ -138,6 +138,7 @@ class LiveFeed:
         self._picture: Image | None = None
         self._results: deque[FrameResult] = deque(maxlen=MOST_WAITING)
         self._state = Connection.CONNECTING
+        self._trouble = ""
         self._last_new = 0.0
         self._last_frame = -1
         self._stop = threading.Event()
@@ -194,12 +195,19 @@ class LiveFeed:
                     self.facts.hello = client.hello()
                     self.facts.settings = client.settings()
                     self._look_on(client)
-                except PeerError:
+                except Exception as error:  # nobody there; an address, keys or answers of no use: said, and tried again
                     if self._state is not Connection.ENDED:
                         self._state = Connection.LOST
-                except RingtrackError:
-                    self._state = Connection.LOST
+                        known = isinstance(error, RingtrackError)
+                        self._said(str(error) if known else f"{type(error).__name__}: {error}")
             self._stop.wait(0.3)
+
+    def _said(self, trouble: str) -> None:
+        """Among the lines of the log, once."""
+        if trouble != self._trouble:
+            self._trouble = trouble
+            line = {"t_utc_ns": time.time_ns(), "level": "error", "process": "monitor", "message": trouble}
+            self.facts.log = [*self.facts.log, line][-12:]
 
     def _look_on(self, client: Client) -> None:
         after: int | None = None
