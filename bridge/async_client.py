@@ -23,6 +23,7 @@ from bridge.calls import (
     Settings,
     image_of,
     keys_of,
+    packed,
     record_request,
     results_of,
     settings_of,
@@ -39,7 +40,7 @@ class AsyncClient(Calls):
         request = msgspec.structs.replace(request, id=next(self._numbers))
         try:
             async with asyncio.timeout(self._limit_ms(request) / 1000):
-                await socket.send(msgspec.msgpack.encode(request))
+                await socket.send(packed(request))
                 parts = await socket.recv_multipart()
         except TimeoutError:
             socket.close(linger=0)

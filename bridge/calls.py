@@ -88,7 +88,11 @@ class Calls:
             except BaseException:
                 socket.close(linger=0)
                 raise
-        socket.connect(self.address)
+        try:
+            socket.connect(self.address)
+        except zmq.ZMQError:
+            socket.close(linger=0)
+            raise SettingsError(f"{self.address!r} is no address; it must be tcp://host:port") from None
         return socket
 
     def _late(self, request: wire.AnyRequest) -> PeerError:
@@ -97,6 +101,20 @@ class Calls:
 
     def _limit_ms(self, request: wire.AnyRequest) -> int:
         return round(1000 * (self.timeout_s + getattr(request, "wait_s", 0.0)))
+
+
+def packed(request: wire.AnyRequest) -> bytes:
+    """The request as it is sent; numbers of numpy go as what they are. Raises SettingsError for what has no form."""
+    try:
+        return msgspec.msgpack.encode(request, enc_hook=_plain)
+    except (TypeError, OverflowError) as error:
+        raise SettingsError(f"cannot be sent: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r}, a {type(value).__name__}")
 
 
 def taken(answer: wire.Answer, arrays: dict[str, NDArray[Any]]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from bridge import control_wire as wire
 from bridge.calls import DEFAULT_ADDRESS as DEFAULT_ADDRESS
-from bridge.calls import Calls, image_of, keys_of, record_request, results_of, settings_of, taken
+from bridge.calls import Calls, image_of, keys_of, packed, record_request, results_of, settings_of, taken
 from bridge.calls import FrameResult as FrameResult
 from bridge.calls import Image as Image
 from bridge.calls import Settings as Settings
@@ -58,7 +58,7 @@ class Client(Calls):
         number = next(self._numbers)
         request = msgspec.structs.replace(request, id=number)
         try:
-            self._socket.send(msgspec.msgpack.encode(request), zmq.NOBLOCK)
+            self._socket.send(packed(request), zmq.NOBLOCK)
         except zmq.Again:
             raise self._late(request) from None
         limit = self._limit_ms(request)

@@ -37,6 +37,7 @@ RECEIVER_LIMIT_S = 10.0
 DRAIN_IDLE_LIMIT_S = 15.0
 """Draining goes on as long as anything moves; after so long without it is given up."""
 REST_LIMIT_S = 3.0
+ONE_REQUEST_S = 1.0  # signals to stop that come together are one
 NAMES_EVERY_S = 1.0
 TOLD = ("stayed dead", "stalled", "not drained")
 """Events that whoever sits at the terminal hears of at once."""
@@ -83,6 +84,7 @@ class Supervisor:
         self._stop_requests = 0
         self._source_was_ready = False
         self._phase_since = time.monotonic()
+        self._signalled_at = 0.0
         self._progress: tuple[Any, ...] = ()
         self._names_due = 0.0
         self._selector = selectors.DefaultSelector()
@@ -139,9 +141,15 @@ class Supervisor:
         self._stop_requests += 1
 
     def _signalled(self, number: int, _: object) -> None:
-        # A terminal that is closed sends SIGHUP twice (its shell, then the kernel): that is one request.
-        if number != signal.SIGHUP or not self._stop_requests:
-            self.request_stop()
+        # A terminal that is closed sends SIGHUP twice (its shell, then the kernel), `timeout` and service managers
+        # SIGTERM (to the process, then to its group): that is one request. A person's second Ctrl-C is another.
+        now = time.monotonic()
+        if self._stop_requests and (
+            number == signal.SIGHUP or (number == signal.SIGTERM and now - self._signalled_at < ONE_REQUEST_S)
+        ):
+            return
+        self._signalled_at = now
+        self.request_stop()
 
     def _handle(self, key: selectors.SelectorKey) -> None:
         if key.data is None:

@@ -11,6 +11,7 @@ import pytest
 
 from bridge import control_wire as wire
 from bridge.async_client import AsyncClient
+from bridge.calls import packed
 from bridge.client import Client
 from bridge.looking import reduced, step_for
 from bridge.web.access import Access, Right, same_origin
@@ -48,6 +49,21 @@ def test_the_client_for_asyncio_has_the_calls_of_the_other() -> None:
     # Uploads have no twin for asyncio yet.
     calls = {name for name, each in vars(Client).items() if callable(each) and not name.startswith("_")}
     assert calls - {"close", "upload_image"} <= set(vars(AsyncClient))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:50053", "hello", "http://127.0.0.1:8766", "tcp://127.0.0.1"])
+def test_what_is_no_address_is_said_at_once(address: str) -> None:
+    with Client(address, timeout_s=1) as client, pytest.raises(SettingsError, match="must be tcp://host:port"):
+        client.hello()
+
+
+def test_numbers_of_numpy_are_sent_as_numbers() -> None:
+    request = wire.SetSettings(values={"tracking.minmass": np.float64(2500), "tracking.diameter": np.int64(17)})
+    decoded = wire.decode_request(packed(request))
+    assert isinstance(decoded, wire.SetSettings)
+    assert decoded.values == {"tracking.minmass": 2500.0, "tracking.diameter": 17}
+    with pytest.raises(SettingsError, match="cannot be sent"):
+        packed(wire.SetSettings(values={"tracking.minmass": object()}))
 
 
 def test_what_is_no_number_is_null_for_the_page() -> None:
