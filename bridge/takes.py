@@ -31,7 +31,8 @@ NS = 1_000_000_000
 LOOK_EVERY_S = 0.02
 DISK_EVERY_S = 1.0
 ALL_OUTPUTS = {
-    "hdf5": "record.hdf5", "images": "record.images", "tiff": "record.tiff", "csv": "record.csv", "lsl": "lsl.enabled",
+    "hdf5": "record.hdf5 = true", "images": "record.images = true", "tiff": "record.tiff = true",
+    "csv": "record.csv = true", "crops": "record.crop_size = 32", "lsl": "lsl.enabled = true",
 }  # fmt: skip
 """Processes that write or stream, and the settings that a run has them by."""
 
@@ -140,7 +141,7 @@ class RecordingDesk:
             if name in ALL_OUTPUTS:
                 raise SettingsError(
                     f"{name}: this run was started without it, and what writes it is not there to be switched on. "
-                    f"Set {ALL_OUTPUTS[name]} = true and start another run"
+                    f"Set {ALL_OUTPUTS[name]} and start another run"
                 )
             raise SettingsError(f"{name!r} is no output; this run has {', '.join(outputs) or 'none'}")
         without = tuple(name for name, on in (outputs | dict(values)).items() if not on)

@@ -199,6 +199,12 @@ class Record(Section, frozen=True, kw_only=True):
     images: Annotated[bool, Meta(description="camera frames, in the HDF5 file")] = False
     tiff: Annotated[bool, Meta(description="camera frames, one file each")] = False
     csv: Annotated[bool, Meta(description="100 bytes a row: 36 GB an hour at full load; hdf5 holds the same")] = False
+    crop_size: Annotated[
+        int, Meta(ge=0, le=1024, description="pictures of single particles, so many pixels a side; 0: none")
+    ] = 0
+    crop_particles: Annotated[
+        str, Meta(description='of which: "3, 7, 20-29", "inside y0:y1, x0:x1"; empty: of all')
+    ] = ""
     image_every: Annotated[int, Meta(ge=1, description="of camera frames, every n-th number")] = 1
     image_region: Annotated[str, Meta(description='the part that is kept of them, "y0:y1, x0:x1"; empty: all')] = ""
     image_level: Annotated[int, Meta(ge=1, le=19, description="Zstandard in the HDF5 file: 1 is fast")] = 1

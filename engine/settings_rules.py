@@ -341,6 +341,26 @@ def _trigger_form(e: Experiment) -> Iterator[Fault]:
         )
 
 
+def _crops(e: Experiment) -> Iterator[Fault]:
+    from engine.chosen import parse_chosen
+
+    least = min(e.camera.shape_hw)
+    if e.record.crop_size > least:
+        yield Fault(
+            "record.crop_size",
+            f"{e.record.crop_size} is more than the frame has; it must be at most {least}",
+            depends_on=("camera.height", "camera.width"),
+        )
+    try:
+        parse_chosen(e.record.crop_particles)
+    except ValueError:
+        yield Fault(
+            "record.crop_particles",
+            f"{literal(e.record.crop_particles)} is not understood",
+            remedy='It is "3, 7, 20-29" (identities), "inside y0:y1, x0:x1" in pixels, or empty for all.',
+        )
+
+
 def _calibration_files(e: Experiment) -> Iterator[Fault]:
     for name in e.correction.FILES:
         path = getattr(e.correction, name)
@@ -379,6 +399,7 @@ RULES: tuple[Rule, ...] = (
     _cores_form,
     _region_form,
     _trigger_form,
+    _crops,
     _adaptive_below_range,
 )
 MACHINE_RULES: tuple[Rule, ...] = (_cores_exist, _calibration_files, _slm_files)

@@ -28,6 +28,7 @@ from engine.errors import MachineError
 from engine.rows import RESULT_META, State
 from recorders import h5clear
 from recorders.metadata import About, write_about, write_metrics
+from recorders.naming import give_name, start
 from recorders.particles import Particles, make_particles, write_particles
 from recorders.room import gone
 from recorders.slm import write_slm
@@ -93,8 +94,7 @@ class RunFile:
         self._waiting_count = 0
         self._gathered = {name: _Gathered(dtype) for name, dtype in TABLES.items()}
         self._particles = Particles()
-        making = path.with_name(path.name + ".making")
-        self._file = _create(path, making)
+        self._file, making = _create(path)
         write_about(self._file, about)
         for name, dtype in TABLES.items():
             chunk_bytes = CHUNK_BYTES if name in ("tracks", "frames") else SMALL_CHUNK_BYTES
@@ -114,7 +114,7 @@ class RunFile:
         self._file.swmr_mode = True
         self._held = h5clear.hold(making)  # before it has a name under which its mark could be taken away
         self.flush()
-        _name(making, path)
+        give_name(making, path)
 
     def frame(self, meta: np.void, rows: Table) -> None:
         """Take a frame that arrived (a RESULT_META record) and its rows. Frames and losses come in order."""
@@ -343,38 +343,19 @@ def index_of(dataset: h5py.Dataset) -> npt.NDArray[np.int64]:
     return np.array(table, "<i8").reshape(-1, 2)
 
 
-def _create(path: Path, making: Path) -> h5py.File:
-    """A new file under the name `making`; one of that name is of a recorder that died before it gave the real one."""
+def _create(path: Path) -> tuple[h5py.File, Path]:
+    """A new file, and the name that it has until it is given the real one."""
     try:
-        if path.exists():
-            raise _taken(path)
-        making.unlink(missing_ok=True)
+        making = start(path)
         free = shutil.disk_usage(path.parent).free
         if free < 2 * MIN_FREE_BYTES:
             raise MachineError(
                 f'recorder "hdf5" does not start: {path.parent} is full ({free / 2**20:.0f} MiB free, at least '
                 f"{2 * MIN_FREE_BYTES / 2**20:.0f} wanted). Make room, or set experiment.data to another folder."
             )
-        return h5py.File(making, "x", libver=("v110", "v110"))
+        return h5py.File(making, "x", libver=("v110", "v110")), making
     except FileExistsError:
         raise
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
         raise MachineError(f"{path.parent} cannot be written: {why}. Set experiment.data to another folder.") from None
-
-
-def _name(making: Path, path: Path) -> None:
-    """Give the file its name, never one that is taken."""
-    try:
-        path.hardlink_to(making)
-    except FileExistsError:
-        raise _taken(path) from None
-    except OSError:  # a file system without hard links
-        if path.exists():
-            raise _taken(path) from None
-        making.rename(path)
-    making.unlink(missing_ok=True)
-
-
-def _taken(path: Path) -> FileExistsError:
-    return FileExistsError(f"{path} is there already: a recording is never overwritten")

@@ -30,6 +30,7 @@ from engine.settings_rules import existing_cores
 from recorders import h5clear
 from recorders.frame_loop import COUNTERS, record_frames, threads_for
 from recorders.metadata import FORMAT
+from recorders.naming import give_name, start
 from recorders.pace import Pace, announce, measured
 from recorders.parts import part_path, part_paths
 from recorders.room import free_bytes
@@ -78,7 +79,8 @@ class ImageFile:
         self.count = 0
         self._refuse_if_full(width * height * np.dtype(dtype).itemsize)
         try:
-            self._file = h5py.File(path, "x", libver=("v110", "v110"))
+            making = start(path)
+            self._file = h5py.File(making, "x", libver=("v110", "v110"))
         except FileExistsError:
             raise
         except OSError as error:
@@ -92,8 +94,9 @@ class ImageFile:
         self._images.attrs["region_x"], self._images.attrs["region_y"] = x, y
         self._frames = self._file.create_dataset("frames", (0,), FRAMES, maxshape=(None,), chunks=(4096,))
         self._file.swmr_mode = True
-        self._held = h5clear.hold(path)
+        self._held = h5clear.hold(making)
         self._file.flush()
+        give_name(making, path)
         shuffled(np.zeros((2, 2), dtype))  # compiled, or loaded, before the first frame
 
     def encode(self, meta: np.void, pixels: NDArray[Any]) -> bytes:

@@ -15,6 +15,7 @@ import numpy as np
 
 from engine.rows import FILTERS
 from recorders import h5clear
+from recorders.crop_parts import check_crops
 from recorders.image_check import check_images
 from recorders.join import accounting, lost_ranges
 from recorders.metadata import read_group
@@ -78,6 +79,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     fps: float  # measured from camera times; 0 if there are too few frames
     images: int  # camera frames in the HDF5 files
     images_compared: int  # of them found equal to the sender's checksum, or not
+    crops: int  # pictures of single particles, each read and compared with its checksum
     rows: int
     particles: int
     features_mean: float
@@ -115,6 +117,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         ]
         if self.images:
             lines.append(f"  images    {self.images}, all decoded, {self.images_compared} compared by checksum")
+        if self.crops:
+            lines.append(f"  crops     {self.crops}, all decoded and compared by checksum")
         if self.latency_ms:
             lines.append("  latency   " + ", ".join(f"{name} {ms:.1f} ms" for name, ms in self.latency_ms.items()))
         lines += [f"  settings  version {s.version}: frames {s.first} to {s.last}" for s in self.settings]
@@ -144,6 +148,7 @@ def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None
     frames: Table = np.concatenate([np.zeros(0, FRAMES)[list(READ)], *frame_blocks(parts, READ)])
     images = run.path.with_name(run.path.name.replace("tracking_", "images_", 1))
     pictures = check_images(images, progress=progress)
+    crops, crop_faults = check_crops(run.path.with_name(run.path.name.replace("tracking_", "crops_", 1)), progress)
     metadata = run.metadata
     with opened(paths[0]) as file:
         name, run_id = str(file.attrs["run"]), str(file.attrs["run_id"])
@@ -173,6 +178,7 @@ def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None
         fps=fps,
         images=pictures.frames,
         images_compared=pictures.compared,
+        crops=crops,
         rows=rows,
         particles=particles,
         features_mean=rows / len(arrived) if len(arrived) else 0.0,
@@ -185,7 +191,7 @@ def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None
         ],
         settings=_settings(arrived),
         events={str(kind): int(n) for kind, n in run.events["kind"].value_counts(sort=False).items()},
-        faults=_check_frames(frames, losses, live) + faults + pictures.faults,
+        faults=_check_frames(frames, losses, live) + faults + pictures.faults + crop_faults,
         notes=_notes(parts, len(paths), complete, live, repaired),
     )
 

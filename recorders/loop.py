@@ -61,20 +61,37 @@ class Recorder(Protocol):
         """The run has ended: flush, finish the file, close it."""
 
 
-def record(job: Job, recorder: Recorder, clock: Callable[[], float] = time.monotonic) -> None:
-    """Run a recorder to the end of the run. Raises what the recorder raises."""
-    _Loop(job, recorder, clock).run()
+Arrived = Callable[[int, np.void, Table], None]
+"""Told of every result as it comes (place, record, rows), before it is known whether it is recorded."""
+
+
+def record(
+    job: Job,
+    recorder: Recorder,
+    clock: Callable[[], float] = time.monotonic,
+    *,
+    arrived: Arrived | None = None,
+    most_places: int = 0,
+) -> None:
+    """Run a recorder to the end of the run. Raises what the recorder raises.
+
+    `most_places`: it is flushed after so many at the latest (0: a quarter of the ring).
+    """
+    _Loop(job, recorder, clock, arrived, most_places).run()
 
 
 class _Loop:
-    def __init__(self, job: Job, recorder: Recorder, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, job: Job, recorder: Recorder, clock: Callable[[], float], arrived: Arrived | None, most_places: int
+    ) -> None:
         self._job = job
         self._recorder = recorder
         self._clock = clock
+        self._arrived = arrived
         # A reader that does not move for hold_s is let go: three flushes fit in.
         settings = job.experiment
         self._flush_s = min(settings.record.flush_s, settings.ring.hold_s / 3)
-        self._most_places = max(1, job.results.slots // 4)
+        self._most_places = most_places or max(1, job.results.slots // 4)
         self._takes = Takes(job.recording_of, settings.record.before_s, job.results.slots // 2)
         self._losses: Losses | None = None
         self._missed = 0  # places overrun since the last frame
@@ -109,6 +126,8 @@ class _Loop:
                     # Never past the closing place: killed from here on, the next one has to meet it, to know the end.
                     reader.done(self._last)
                     return
+                if self._arrived is not None:
+                    self._arrived(place, meta, rows)
                 self._take(earlier, self._takes.push(Result(place, meta, rows)))
             if (place is None and job.stopping) or self._clock() > last_call:
                 # Told to leave without a closing place: whoever would write it is dead.

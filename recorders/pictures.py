@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from recorders.crop_parts import link_crops_into, linked_crops
 from recorders.images import FRAMES
 from recorders.parts import RunError, opened, part_paths
 from recorders.runfolder import RunFolder
@@ -66,16 +67,17 @@ class Pictures:
 
 
 def link(folder: RunFolder) -> None:
-    """Make the frames appear in the file of the tables, when nobody writes either any more.
+    """Make frames and crops appear in the file of the tables, when nobody writes any of them any more.
 
-    `/images` is `(n, height, width)` and `/image_frames` says which frame each of them is. Raises OSError, with nothing
-    changed, if the disk is nearly full.
+    `/images` is `(n, height, width)` and `/image_frames` says which frame each of them is; `/crops` and `/crop_rows`
+    likewise. Raises OSError, with nothing changed, if the disk is nearly full.
     """
-    if linked_frames(folder.images) and folder.hdf5.exists():
+    if folder.hdf5.exists() and (linked_frames(folder.images) or linked_crops(folder.crops)):
         if shutil.disk_usage(folder.path).free < LINK_ROOM:  # HDF5 damages a file that it can write a part of
             raise OSError(errno.ENOSPC, "the disk is full")
         with h5py.File(folder.hdf5, "r+", libver=("v110", "v110")) as file:
             link_into(file, folder.images)
+            link_crops_into(file, folder.crops)
 
 
 def link_into(file: h5py.File, images: Path) -> None:

@@ -9,6 +9,7 @@ TEXT = """\
 
 tracking_{name}.h5    results (HDF5): see below
 tracks_{name}.csv     the same tracks as text, where it was asked for
+images_{name}.h5      camera frames, where they were asked for; crops_{name}.h5: pictures of single particles
 experiment.toml        the settings of this run, every key
 run.json               versions, computer, clocks, accounting of frames, latencies
 log.jsonl              what every process had to say, one JSON line each

@@ -19,6 +19,7 @@ import numpy as np
 
 from engine.errors import MachineError
 from recorders import h5clear
+from recorders.crop_parts import link_crops_into, linked_crops
 from recorders.hdf5file import index_of
 from recorders.join import ROOM, replace, write_joined
 from recorders.particles import NAME, particles_of
@@ -42,17 +43,17 @@ def repair(first: Path) -> Repaired:
     Raises RunError if it is being recorded or cannot be read, MachineError if there is no room or the folder cannot be
     written; then nothing has changed but the mark.
     """
-    images = first.with_name(first.name.replace("tracking_", "images_", 1))
-    files = [*part_paths(first).values(), *part_paths(images).values()]
+    images, crops = (first.with_name(first.name.replace("tracking_", kind, 1)) for kind in ("images_", "crops_"))
+    files = [path for one in (first, images, crops) for path in part_paths(one).values()]
     for path in files:
         if h5clear.is_held(path):
             raise RunError(f"{path} is being written, or read by another program: repair it when that has ended")
     try:
         done = [f"{path.name}: its mark of a dead writer was taken away" for path in files if h5clear.clear(path)]
         paths, parts = part_paths(first), read_parts(first)
-        found = _wrong(first, images, parts) if parts else []
+        found = _wrong(first, images, crops, parts) if parts else []
         if found:
-            _write_anew(first, images, parts, paths)
+            _write_anew(first, images, crops, parts, paths)
             done += found
     except h5clear.NotClearedError as error:
         raise RunError(str(error)) from None
@@ -61,7 +62,7 @@ def repair(first: Path) -> Repaired:
     return Repaired(first, done)
 
 
-def _wrong(first: Path, images: Path, parts: list[Part]) -> list[str]:
+def _wrong(first: Path, images: Path, crops: Path, parts: list[Part]) -> list[str]:
     """What has to be made anew, in words."""
     found = []
     paths = part_paths(first)
@@ -80,6 +81,8 @@ def _wrong(first: Path, images: Path, parts: list[Part]) -> list[str]:
             found.append("/index was made anew")
         if linked_frames(images) != (file["images"].shape[0] if "images" in file else 0):
             found.append("the link to the images was made anew")
+        if linked_crops(crops) != (file["crops"].shape[0] if "crops" in file else 0):
+            found.append("the link to the crops was made anew")
     return found
 
 
@@ -87,7 +90,7 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
     return one.dtype == other.dtype and one.tobytes() == other.tobytes()
 
 
-def _write_anew(first: Path, images: Path, parts: list[Part], paths: dict[int, Path]) -> None:
+def _write_anew(first: Path, images: Path, crops: Path, parts: list[Part], paths: dict[int, Path]) -> None:
     wanted = int(sum(path.stat().st_size for path in paths.values()) * ROOM)
     free = shutil.disk_usage(first.parent).free
     if free < wanted:
@@ -105,6 +108,7 @@ def _write_anew(first: Path, images: Path, parts: list[Part], paths: dict[int, P
             if "slm" not in file:
                 write_slm(file, first.parent)
             link_into(file, images)
+            link_crops_into(file, crops)
             file["metadata/processing_metrics"].attrs["complete"] = 1
             file.attrs["repaired_utc"] = datetime.now(UTC).isoformat(timespec="seconds")
         _read_back(beside, parts)

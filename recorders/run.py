@@ -17,6 +17,7 @@ import pandas as pd
 from engine.experiment import Experiment
 from engine.light import SLM_ROW
 from engine.rows import ROW
+from recorders.crop_parts import Crops
 from recorders.join import accounting, joined_frames, lost_ranges
 from recorders.metadata import read_group
 from recorders.particles import NAME, particles_of
@@ -71,6 +72,14 @@ class Run:
                 "files, the column file_name of frames_table names them."
             )
         return Pictures(first)
+
+    @property
+    def crops(self) -> Crops:
+        """Pictures of single particles, where they were recorded: `crops.table` says which, `crops[7]` is row 7's.
+
+        Raises RunError if there are none.
+        """
+        return Crops(self.path.with_name(self.path.name.replace("tracking_", "crops_", 1)))
 
     @cached_property
     def tracks(self) -> pd.DataFrame:

@@ -40,6 +40,11 @@ class RunFolder:
         """Camera frames; the tables' file has a link to them."""
         return self.path / f"images_{self.name}.h5"
 
+    @property
+    def crops(self) -> Path:
+        """Pictures of single particles; the tables' file has a link to them."""
+        return self.path / f"crops_{self.name}.h5"
+
     def tiff(self, frame: int) -> Path:
         """The TIFF file of a frame: ten thousand in a folder, which file systems and people can still list."""
         folder = self.path / "frames" / f"{frame - frame % 10_000:09d}"

@@ -29,9 +29,10 @@ def command(
     particles: str | None, fps: float | None, plain: bool,
 ) -> int:  # fmt: skip
     """Write the tracks, or the frames, of the run in folder RUN for another program."""
+    from engine.chosen import parse_ranges
     from recorders import Run
     from recorders.export import run as export
-    from recorders.export.selection import Selection, parse_ranges
+    from recorders.export.selection import Selection
 
     first = last = None
     try:

@@ -93,7 +93,7 @@ class Figures:
         stalls = {}
         if self.experiment.record.hdf5 or self.experiment.record.csv:
             stalls["tables"] = self.result_seconds
-        if self.experiment.record.images or self.experiment.record.tiff:
+        if self.experiment.record.images or self.experiment.record.tiff or self.experiment.record.crop_size:
             stalls["images"] = self.ring_seconds
         return stalls
 
@@ -122,6 +122,10 @@ def _recorders(e: Experiment) -> list[tuple[str, float, str]]:
         found.append(("csv", rows_s * CSV_BYTES_A_ROW, per + limit))
     if e.record.images:
         found.append(("images", raw / IMAGES_RATIO, f" if noise shrinks to 1/{IMAGES_RATIO}"))
+    if e.record.crop_size:
+        crops = rows_s * e.record.crop_size**2 * e.camera.bytes_per_pixel
+        which = " at most" if e.record.crop_particles else ""
+        found.append(("crops", crops / IMAGES_RATIO, f"{which}{per} if noise shrinks to 1/{IMAGES_RATIO}"))
     if e.record.tiff:
         found.append(("tiff", float(raw), ""))
     return found
@@ -186,11 +190,11 @@ def _warnings(e: Experiment, shared_bytes: int) -> list[str]:
     for wanted, package, extra in (
         (e.lsl.enabled, "pylsl", "lsl"),
         (e.web.enabled, "tornado", "web"),
-        (e.record.images, "hdf5plugin", "images"),
+        (e.record.images or e.record.crop_size > 0, "hdf5plugin", "images"),
     ):
         if wanted and find_spec(package) is None:
             found.append(f"the package {package} is missing. Try: pip install 'ringtrack[{extra}]'")
-    if not any((e.record.hdf5, e.record.csv, e.record.images, e.record.tiff)):
+    if not any((e.record.hdf5, e.record.csv, e.record.images, e.record.tiff, e.record.crop_size)):
         found.append("nothing is recorded: every key of [record] is false")
     return found
 

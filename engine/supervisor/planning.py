@@ -100,6 +100,12 @@ def _processes(experiment: Experiment, source: str | None, options: dict[str, An
          "vital": False}
         for i, name in enumerate(name for name in ("images", "tiff") if getattr(record, name))
     ]  # fmt: skip
+    if record.crop_size:  # positions from the results, pixels from the frames
+        wanted.append(
+            {"name": "crops", "target": "recorders.crops:main", "kind": "recorder", "reader": len(readers),
+             "frame_reader": int(record.images) + int(record.tiff), "nice": 5,
+             "stall_s": max(8.0, experiment.ring.hold_s + 5.0), "vital": False}
+        )  # fmt: skip
     if experiment.lsl.enabled:
         wanted.append({"name": "lsl", "target": "bridge.lsl.process:main", "kind": "lsl", "vital": False})
     if experiment.slm.enabled:

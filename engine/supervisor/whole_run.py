@@ -181,6 +181,7 @@ def _refuse_missing(experiment: Experiment) -> None:
     record = experiment.record
     for key, wanted, packages in (
         ("record.images", record.images, ("hdf5plugin", "imagecodecs")),
+        ("record.crop_size", record.crop_size > 0, ("hdf5plugin", "imagecodecs")),
         ("record.tiff", record.tiff and record.tiff_compression != "none", ("imagecodecs",)),
     ):
         missing = [package for package in packages if find_spec(package) is None]
@@ -269,10 +270,10 @@ def _finish_recording(plan: Plan, log: Log) -> Recording | None:
         except OSError as error:  # the parts are as they were, and are read as one
             log("error", f"{first.name} stays in its parts: {error}")
         try:
-            if plan.experiment.record.images:
+            if plan.experiment.record.images or plan.experiment.record.crop_size:
                 link(folder)
-        except OSError as error:
-            log("error", f"{first.name} has no link to the camera frames, which are read all the same: {error}")
+        except (OSError, RunError) as error:
+            log("error", f"{first.name} has no link to camera frames and crops, which are read all the same: {error}")
         opened = Run.open(first)
         account, lost = opened.accounting, opened.lost
         last_frame = int(opened.metadata["processing_metrics"]["last_frame"])

@@ -23,14 +23,15 @@ AT_ONCE = 64
 
 
 def write_ome_tiff(run: Run, path: Path, selection: Selection, progress: Progress) -> None:
-    """All frames in one OME-TIFF (BigTIFF, Zstandard where there is the codec): axes T, Y, X; times and scale."""
-    numbers = _wanted(run, selection)
-    pictures = run.frames
-    first = pictures[int(numbers[0])]
+    """All frames in one OME-TIFF (BigTIFF): axes T, Y, X; times and scale. One particle is wanted: its crops instead.
+
+    Raises RunError, SettingsError.
+    """
+    name, numbers, pictures, first = _stack_of(run, selection)
     seconds = Clock(run).seconds(numbers)
     metadata: dict[str, Any] = {
         "axes": "TYX",
-        "Name": run.path.parent.name,
+        "Name": name,
         "Plane": {"DeltaT": [round(float(s), 9) for s in seconds], "DeltaTUnit": ["s"] * len(numbers)},
     }
     if len(numbers) > 1:
@@ -41,8 +42,8 @@ def write_ome_tiff(run: Run, path: Path, selection: Selection, progress: Progres
         metadata |= {"PhysicalSizeY": size, "PhysicalSizeYUnit": "µm"}
 
     def frames() -> Iterator[NDArray[Any]]:
-        for done, number in enumerate(numbers.tolist(), 1):
-            yield pictures[number]
+        for done, picture in enumerate(pictures, 1):
+            yield picture
             progress(done, len(numbers))
 
     with tifffile.TiffWriter(path, bigtiff=True, ome=True) as tif:
@@ -50,6 +51,30 @@ def write_ome_tiff(run: Run, path: Path, selection: Selection, progress: Progres
             frames(), shape=(len(numbers), *first.shape), dtype=first.dtype, photometric="minisblack",
             compression="zlib", metadata=metadata, software="ringtrack",
         )  # fmt: skip
+
+
+def _stack_of(run: Run, selection: Selection) -> tuple[str, NDArray[np.int64], Iterator[NDArray[Any]], NDArray[Any]]:
+    """Name, frame numbers, pictures in order, and one of these: whole frames, or a particle's crops."""
+    name = run.path.parent.name
+    if not selection.particles:
+        numbers, pictures = _wanted(run, selection), run.frames
+        return name, numbers, (pictures[number] for number in numbers.tolist()), pictures[int(numbers[0])]
+    if len(selection.particles) > 1 or selection.particles[0][0] != selection.particles[0][1]:
+        raise SettingsError(
+            "--to ome-tiff: --particles is one of them, of which crops were kept; or none, for whole frames"
+        )
+    crops, particle = run.crops, selection.particles[0][0]
+    low, high = selection.frames(run)
+    wanted = crops.rows["particle"] == particle
+    for limit, keep in ((low, np.greater_equal), (high, np.less_equal)):
+        if limit is not None:
+            wanted &= keep(crops.rows["frame"], limit)
+    indices = np.flatnonzero(wanted)
+    if not len(indices):
+        raise SettingsError(f"{run.path.name} keeps no crop of particle {particle} in that stretch")
+    blocks = (crops.read(indices[at : at + AT_ONCE]) for at in range(0, len(indices), AT_ONCE))
+    one_by_one = (crop for block in blocks for crop in block)
+    return f"{name} particle {particle}", crops.rows["frame"][indices], one_by_one, crops[int(indices[0])]
 
 
 def write_mp4(

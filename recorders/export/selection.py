@@ -63,18 +63,6 @@ class Selection:
         return count_rows(run, *self.frames(run))
 
 
-def parse_ranges(text: str) -> tuple[tuple[int, int], ...]:
-    """ "3,7,10-20" as ranges. Raises ValueError."""
-    out = []
-    for part in filter(None, (piece.strip() for piece in text.split(","))):
-        first, dash, last = part.partition("-")
-        low, high = int(first), int(last) if dash else int(first)
-        if not 0 <= low <= high:
-            raise ValueError(part)
-        out.append((low, high))
-    return tuple(out)
-
-
 def times_of(run: Run) -> Table:
     """Rows of the table of frames that came, in order."""
     table: Table = run.frames_array

@@ -16,6 +16,7 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from engine.chosen import parse_ranges
 from engine.cli import status_of
 from engine.errors import MachineError, SettingsError
 from engine.experiment import Experiment
@@ -23,7 +24,7 @@ from recorders import Run
 from recorders.copying import copy
 from recorders.export import FORMATS
 from recorders.export import run as export
-from recorders.export.selection import Selection, parse_ranges
+from recorders.export.selection import Selection
 from recorders.hdf5 import main as record_hdf5
 from recorders.images import ImageFile
 from recorders.listing import listed

@@ -60,22 +60,30 @@ def test_every_frame_is_kept_as_it_came(lab: Laboratory, frames: NDArray[Any]) -
 
 
 def test_recorders_of_frames_that_are_killed_lose_none(lab: Laboratory, frames: NDArray[Any]) -> None:
-    with lab.started(lab.settings(SETTINGS), "--source", lab.stack(frames), "--fps", "100") as run:
-        for name, place, parts in (("images", 30, 1), ("tiff", 45, 1), ("images", 60, 2)):
+    settings = lab.settings(SETTINGS, record={"crop_size": 16})
+    with lab.started(settings, "--source", lab.stack(frames), "--fps", "100") as run:
+        for name, place, parts in (("images", 30, 1), ("tiff", 45, 1), ("images", 60, 2), ("crops", 75, 2)):
             wait_until(lambda place=place: run.published > place, "frames")
             wait_until(lambda parts=parts: len(list(run.folder.glob("images_*.h5"))) == parts, "a part of its own")
             before = run.kill(name)
             wait_until(lambda name=name, before=before: run.pid(name) not in (0, before), "its successor")
         ended = run.wait()
     assert (ended.status, ended.counts) == (0, (FRAMES, FRAMES, FRAMES, 0)), ended.stderr
-    assert ended.summary["restarts"] == {"images": 2, "tiff": 1}
+    assert ended.summary["restarts"] == {"images": 2, "tiff": 1, "crops": 1}
+    crops = ended.record.crops
+    assert len(crops) == len(ended.record.tracks)
+    assert all(
+        np.array_equal(crop, frames[row["frame"], row["y0"] : row["y0"] + 16, row["x0"] : row["x0"] + 16])
+        for row, crop in zip(crops.rows, crops)
+    )
     assert len(list(ended.folder.glob("images_*.h5"))) >= 2  # 3, but for one that had nothing left to keep
     assert_all_are_there(ended, frames)
 
 
 def test_some_frames_and_a_part_of_them(lab: Laboratory, frames: NDArray[Any]) -> None:
-    """Into files of 15 kB, and as pages of one TIFF."""
+    """Into files of 15 kB, and as pages of one TIFF; and of every frame what is around its particles."""
     record = {"image_every": 10, "image_region": "30:80, 20:84", "tiff_stack": True, "part_gb": 1.5e-5}
+    record |= {"crop_size": 24, "crop_particles": "inside 0:100, 0:160"}
     ended = lab.run(lab.settings(SETTINGS, record=record), "--source", lab.stack(frames))
     assert ended.status == 0, ended.stderr
     with h5py.File(ended.folder / f"tracking_{ended.folder.name}.h5") as file:
@@ -87,5 +95,28 @@ def test_some_frames_and_a_part_of_them(lab: Laboratory, frames: NDArray[Any]) -
     said = (ended.folder / "log.jsonl").read_text()
     assert "images: 1 thread compresses" in said
     assert "tiff: 1 thread compresses" in said
+    crops, tracks = ended.record.crops, ended.record.tracks
+    assert len(list(ended.folder.glob("crops_*.h5"))) >= 1
+    wanted = tracks[tracks["y"] < 100]
+    assert len(wanted) > 5 * FRAMES
+    for name in ("frame", "particle", "x", "y"):
+        assert crops.table[name].tolist() == wanted[name].tolist()
+    for row, crop in zip(crops.rows, crops):
+        y, x = int(row["y0"]), int(row["x0"])
+        np.testing.assert_array_equal(crop, frames[row["frame"], y : y + 24, x : x + 24])
+    with h5py.File(ended.folder / f"tracking_{ended.folder.name}.h5") as file:
+        np.testing.assert_array_equal(file["crops"][5], crops[5])
+        assert len(file["crop_rows"]) == len(crops)
+    checked = lab.command("inspect", ended.folder, "--json")
+    assert checked.status == 0, checked.stdout
+    assert (checked.summary["crops"], checked.summary["images"]) == (len(crops), FRAMES // 10)
+    particle = int(crops.table["particle"].mode()[0])
+    stack = lab.command("export", ended.folder, "--to", "ome-tiff", "--particles", str(particle), "--frames", "10-99")
+    assert stack.status == 0, stack.stderr
+    rows, pixels = crops.of(particle, 10, 99)
+    assert len(rows) > 50
+    with tifffile.TiffFile(next(ended.folder.glob("*.ome.tif"))) as tif:
+        assert tif.is_ome
+        np.testing.assert_array_equal(tif.asarray(), pixels)
     with pytest.raises(IndexError, match="frame 5 was not kept; those that are: 12, from 0 to 110"):
         ended.record.frames[5]
