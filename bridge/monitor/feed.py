@@ -59,6 +59,7 @@ class Facts:
     log: list[dict[str, Any]] = field(default_factory=list)
     settings: Settings | None = None
     recorded: bool = False  # a finished run is shown
+    trouble: str = ""  # why there is no connection, or was none the last time
 
     @property
     def pixel_um(self) -> float:
@@ -138,7 +139,6 @@ class LiveFeed:
         self._picture: Image | None = None
         self._results: deque[FrameResult] = deque(maxlen=MOST_WAITING)
         self._state = Connection.CONNECTING
-        self._trouble = ""
         self._last_new = 0.0
         self._last_frame = -1
         self._stop = threading.Event()
@@ -204,8 +204,8 @@ class LiveFeed:
 
     def _said(self, trouble: str) -> None:
         """Among the lines of the log, once."""
-        if trouble != self._trouble:
-            self._trouble = trouble
+        if trouble != self.facts.trouble:
+            self.facts.trouble = trouble
             line = {"t_utc_ns": time.time_ns(), "level": "error", "process": "monitor", "message": trouble}
             self.facts.log = [*self.facts.log, line][-12:]
 

@@ -17,10 +17,12 @@ from matplotlib.figure import Figure
 
 from bridge.monitor.feed import Connection, Feed
 from bridge.monitor.window import DPI, SIZE_INCHES, TICK_MS, Monitor
-from engine.errors import MachineError
+from engine.errors import MachineError, PeerError
 
 TOOLKITS = {"tk": "TkAgg", "qt": "QtAgg"}
 FILM_FPS = 10.0
+SILENCE_S = 15.0
+"""Without a window nobody sees that there is no answer: after so long it is given up."""
 FILMS = (".gif", ".webp", ".png", ".mp4", ".mkv")
 
 
@@ -159,21 +161,32 @@ def write_film(
 def _looks(
     feed: Feed, folder: Path, every_s: float, seconds: float, end: Callable[[], bool]
 ) -> Iterator[tuple[Monitor, float]]:
-    """The monitor, ticking, whenever another picture is due."""
+    """The monitor, ticking, whenever another picture is due.
+
+    Raises PeerError if there was none at all; a run that was seen and answers no more for `SILENCE_S` is over.
+    """
     monitor = without_window(feed, folder)
+    looks = 0
     with _running(feed):
-        began = due = time.monotonic()
+        began = due = heard = time.monotonic()
         last = began + seconds if seconds else float("inf")
         while not end():
             monitor.tick()
-            now = time.monotonic()
-            over = now >= last or feed.connection() is Connection.ENDED
+            now, connection = time.monotonic(), feed.connection()
+            if connection not in (Connection.CONNECTING, Connection.LOST):
+                heard = now
+            over = now >= last or now - heard > SILENCE_S or connection is Connection.ENDED
             if (now >= due or over) and monitor.screen.frame >= 0:
                 yield monitor, now - began
+                looks += 1
                 due = max(due + every_s, now)
             if over:
-                return
+                break
             time.sleep(0.01)
+        if not looks and not end():
+            lost = feed.connection() in (Connection.CONNECTING, Connection.LOST)
+            why = (feed.facts.trouble or "nobody has answered") if lost else "the run sent no frame"
+            raise PeerError(f"monitor: no picture in {now - began:.0f} s: {why}")
 
 
 @contextmanager

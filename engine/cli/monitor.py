@@ -16,10 +16,21 @@ if TYPE_CHECKING:
     from bridge.monitor.feed import Feed
 
 
-@click.command()
+class _OneValue(click.Command):
+    """Takes `--png every 5s` too, as people type it: one value, with or without quotes."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        found = list(args)
+        for i in range(len(found) - 2, 0, -1):
+            if found[i - 1] == "--png" and found[i] == "every":
+                found[i : i + 2] = [f"every {found[i + 1]}"]
+        return super().parse_args(ctx, found)
+
+
+@click.command(cls=_OneValue)
 @click.argument("where", required=False)
 @click.option("--toolkit", type=click.Choice(["tk", "qt"]), help="Of the window; otherwise the first that is there.")
-@click.option("--png", nargs=2, metavar="every 5s", help="No window: write a picture so often.")
+@click.option("--png", metavar='"every 5s"', help="No window: write a picture so often.")
 @click.option("--save", "film", type=click.Path(path_type=Path), metavar="FILM", help="No window: a film (.gif, .mp4).")
 @click.option("--out", type=click.Path(path_type=Path), default=Path(), help="Folder of pictures and CSV files.")
 @click.option("--seconds", type=click.FloatRange(min=0), default=0.0, help="End after so long; 0: with the run.")
@@ -31,7 +42,7 @@ if TYPE_CHECKING:
 @click.option("--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, help="Of a finished run.")
 @output.json_option
 def command(
-    where: str | None, toolkit: str | None, png: tuple[str, str] | None, film: Path | None, out: Path, seconds: float,
+    where: str | None, toolkit: str | None, png: str | None, film: Path | None, out: Path, seconds: float,
     tab: str, particle: int | None, trails: bool, keys: Path | None, fps: float, speed: float, as_json: bool,
 ) -> None:  # fmt: skip
     """Look at a run while it goes on, and steer it: ringtrack monitor tcp://host:50053.
@@ -74,17 +85,18 @@ def command(
         output.talk(f"{pictures} pictures in {output.duration(took)}")
 
 
-def _seconds(png: tuple[str, str]) -> float:
-    word, text = png
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min|)", text)
-    if word != "every" or found is None:
-        raise click.UsageError(f'--png {word} {text}: write it as "--png every 5s"')
+def _seconds(png: str) -> float:
+    found = re.fullmatch(r"(?:every)?\s*(\d+(?:\.\d+)?)\s*(ms|s|min|)", png.strip())
+    if found is None:
+        raise click.UsageError(f'--png {png}: write it as --png "every 5s"')
     return max(0.05, float(found[1]) * {"ms": 1e-3, "s": 1.0, "": 1.0, "min": 60.0}[found[2]])
 
 
 def _feed(where: str | None, keys: Path | None, fps: float, speed: float) -> Feed:
     from bridge.monitor.feed import LiveFeed
 
+    if where is not None and where.startswith(("http://", "https://")):
+        raise SettingsError(f"{where}: that is the page: open it in a browser. A window needs tcp://host:50053")
     if where is not None and "://" not in where:
         if not Path(where).exists():
             raise SettingsError(f"{where}: neither an address (tcp://host:50053) nor the folder of a run")

@@ -149,4 +149,3 @@ def test_without_a_desktop_the_other_ways_are_named(lab: Laboratory) -> None:
     assert told.status == 3
     assert "--png every 5s" in told.stderr
     assert lab.command("monitor", "nowhere").status == 2
-    assert lab.command("monitor", "tcp://127.0.0.1:9", "--png", "each", "5s").status == 2

@@ -13,10 +13,13 @@ import pytest
 from matplotlib.backend_bases import KeyEvent, MouseEvent
 from PIL import Image
 
+import bridge.monitor.feed
+import bridge.monitor.show
 from bridge.client import Settings
 from bridge.monitor.feed import Connection
 from bridge.monitor.show import without_window, write_film
 from bridge.monitor.window import Monitor
+from engine import cli
 from engine.errors import MachineError, SettingsError
 from engine.experiment import Linking, Tracking
 from tests.bridge.monitor.made_feed import SHAPE, MadeFeed
@@ -248,6 +251,19 @@ def test_without_a_window_there_is_a_film(tmp_path: Path) -> None:
         assert (film.size, film.n_frames) == ((1560, 940), 3)
     with pytest.raises(MachineError, match=r"film\.gif or \.webp"), mock.patch.dict(sys.modules, {"av": None}):
         write_film(feed, tmp_path / "film.mp4")
+
+
+def test_pictures_of_a_dead_address_end_with_3(
+    shared: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del shared  # its letters are open already
+    monkeypatch.setattr(bridge.monitor.feed, "ANSWER_S", 0.1)
+    monkeypatch.setattr(bridge.monitor.show, "SILENCE_S", 0.4)  # without --seconds it would wait for this long
+    assert cli.status_of(["monitor", "tcp://127.0.0.1:9", "--png", "every 50ms", "--out", str(tmp_path)]) == 3
+    said = capsys.readouterr().err
+    assert "no picture" in said
+    assert "tcp://127.0.0.1:9 has not answered" in said
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_film_is_mp4_where_that_is_asked_for(tmp_path: Path) -> None:
