@@ -15,7 +15,7 @@ from bridge.calls import packed
 from bridge.client import Client
 from bridge.looking import reduced, step_for
 from bridge.web.access import Access, Right, same_origin
-from bridge.web.server import _as_json
+from bridge.web.studio import as_json
 from engine.errors import PeerError, SettingsError
 from engine.experiment import Experiment, Lab
 from engine.rows import ROW
@@ -68,7 +68,7 @@ def test_numbers_of_numpy_are_sent_as_numbers() -> None:
 
 def test_what_is_no_number_is_null_for_the_page() -> None:
     content = {"p50": float("nan"), "more": [1.5, float("inf"), {"text": "NaN"}]}
-    assert json.loads(_as_json(content)) == {"p50": None, "more": [1.5, None, {"text": "NaN"}]}
+    assert json.loads(as_json(content)) == {"p50": None, "more": [1.5, None, {"text": "NaN"}]}
 
 
 def test_tables_and_pictures_come_back_as_they_went() -> None:

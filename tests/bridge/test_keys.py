@@ -1,8 +1,7 @@
-"""A control server that other computers can reach: keys, or no answer; and what survives a restart of the page."""
+"""A control server that other computers can reach: keys, or no answer."""
 
 from __future__ import annotations
 
-import json
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +16,6 @@ import bridge.control
 from bridge.client import Client
 from bridge.control import Server
 from bridge.keys import make_keys
-from bridge.web.access import Right
-from bridge.web.server import _access
 from engine.errors import MachineError, PeerError
 
 
@@ -89,16 +86,3 @@ def test_keys_are_for_their_owner_and_never_overwritten(tmp_path: Path) -> None:
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     with pytest.raises(MachineError, match="keys already"):
         make_keys(folder)
-
-
-def test_the_tokens_of_a_page_outlive_its_process(tmp_path: Path) -> None:
-    job: Any = SimpleNamespace(run_folder=tmp_path)
-    first = _access(job, open_to_others=True)
-    address = "http://tracking-pc:8766/"
-    tokens = {name: f"{address}?token={getattr(first, name)}" for name in ("watch", "operate")}
-    (tmp_path / "web.json").write_text(json.dumps({"address": address, **tokens}))
-    again = _access(job, open_to_others=True)
-    assert again == first
-    assert again.right(first.watch) is Right.WATCH
-    (tmp_path / "web.json").write_text("{")
-    assert _access(job, open_to_others=True) != first
