@@ -108,7 +108,7 @@ class Server:
             socket.setsockopt(zmq.LINGER, 200)
             try:
                 if name != "local" and not is_loopback(parse_address(address)[0]):
-                    serve_with_keys(socket, self._guard)
+                    serve_with_keys(socket, self._guard, "other computers can reach it, so it needs keys")
                 socket.bind(address)
             except (zmq.ZMQError, RingtrackError) as error:
                 socket.close(linger=0)

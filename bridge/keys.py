@@ -1,12 +1,12 @@
-"""Keys of the control socket (CURVE): needed as soon as other computers can reach it.
+"""Keys (CURVE) of the control socket, which needs them as soon as other computers can reach it, and of camera frames
+where `camera.encrypt` asks for it.
 
 `ringtrack keys` makes two pairs in the keys folder: `server.key_secret` stays on the tracking PC; `client.key_secret`
-goes, by hand, to whoever may steer, together with `server.key`. Only clients with that key are answered.
+goes, by hand, to whoever may steer or send, together with `server.key`. Only who has that key is answered.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,7 @@ import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 
 from engine.errors import MachineError
-
-
-def keys_folder() -> Path:
-    """Where keys lie: RINGTRACK_KEYS, or ringtrack/keys in the user's configuration folder."""
-    named = os.environ.get("RINGTRACK_KEYS")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "ringtrack" / "keys"
+from engine.keys import keys_folder
 
 
 def make_keys(folder: Path | None = None) -> Path:
@@ -64,33 +57,35 @@ class Guard:
         self.close()
 
 
-def serve_with_keys(socket: zmq.Socket[bytes], guard: Guard) -> None:
-    """Let a server socket talk to holders of the client key alone. Raises MachineError if there are no keys."""
+def serve_with_keys(socket: zmq.Socket[bytes], guard: Guard, why: str) -> None:
+    """Let a server socket talk to holders of the client key alone. Raises MachineError, with `why`, without keys."""
     folder = keys_folder()
     try:
         public, secret = zmq.auth.load_certificate(folder / "server.key_secret")
         client, _ = zmq.auth.load_certificate(folder / "client.key")
     except OSError:
-        raise MachineError(
-            f"control.listen: other computers can reach it, so it needs keys, and {folder} has none. "
-            "Make them with: ringtrack keys"
-        ) from None
+        raise MachineError(f"{why}, and {folder} has none. Make them with: ringtrack keys") from None
     guard.knows(client)
     socket.curve_publickey, socket.curve_secretkey = public, secret or b""
     socket.curve_server = True
 
 
-def call_with_keys(socket: zmq.Socket[bytes], folder: Path | None = None) -> None:
-    """Give a client socket its keys. Raises MachineError if they are not there."""
+def client_keys(folder: Path | None = None) -> tuple[bytes, bytes, bytes]:
+    """Public and secret key of a client, and the server's. Raises MachineError if they are not there."""
     folder = folder or keys_folder()
     try:
         public, secret = zmq.auth.load_certificate(folder / "client.key_secret")
         server, _ = zmq.auth.load_certificate(folder / "server.key")
-    except OSError:
+    except (OSError, ValueError):
         raise MachineError(
             f"{folder}: client.key_secret and server.key are needed; copy them from the tracking PC"
         ) from None
-    socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = public, secret or b"", server
+    return public, secret or b"", server
+
+
+def call_with_keys(socket: zmq.Socket[bytes], folder: Path | None = None) -> None:
+    """Give a client socket its keys. Raises MachineError if they are not there."""
+    socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = client_keys(folder)
 
 
 class _Known:

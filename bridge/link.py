@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import socket as sockets
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +26,11 @@ from bridge.pictures import Picture
 from engine.clocks import monotonic_ns
 
 TICK_MS = 100
+RETRY_S = 0.5
 SOCKET_BUFFER = 128 << 10
 HIGH_WATER = 2
+REFUSED_WITHOUT_KEYS = "what listens there takes no frames without keys (camera.encrypt): give this sender its keys"
+REFUSED_WITH_KEYS = "what listens there has other keys, or takes frames without any (camera.encrypt = false)"
 Due = HelloDue | ByeDue | FrameDue[Picture]
 
 
@@ -65,8 +69,13 @@ class Desk:
 class Link:
     """The thread; `start`, `wake` from any thread, `stop` waits for its end."""
 
-    def __init__(self, address: str, desk: Desk, clock: Callable[[], int] = monotonic_ns) -> None:
+    def __init__(
+        self, address: str, desk: Desk, clock: Callable[[], int] = monotonic_ns,
+        keys: tuple[bytes, bytes, bytes] | None = None,
+    ) -> None:  # fmt: skip
+        """`keys`: as `bridge.keys.client_keys` gives them, for a receiver that wants frames encrypted."""
         self._address = address
+        self._keys = keys
         self._desk = desk
         self._clock = clock
         self._stopping = threading.Event()
@@ -74,6 +83,7 @@ class Link:
         self._bell.setblocking(False)
         self._clapper.setblocking(False)
         self._last_sent_ns = 0
+        self._retry_at = 0.0
         self._thread = threading.Thread(target=self._run, name=f"ringtrack sender to {address}", daemon=True)
 
     def start(self) -> None:
@@ -95,7 +105,12 @@ class Link:
         try:
             with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
                 _prepare(socket)
-                monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+                if self._keys is not None:
+                    socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = self._keys
+                monitor = socket.get_monitor_socket(
+                    zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+                    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+                )  # fmt: skip
                 try:
                     socket.connect(self._address)
                     self._talk(socket, monitor)
@@ -119,6 +134,11 @@ class Link:
                 online = self._watch(monitor, online)
             if socket in ready:
                 self._listen(socket)
+            if self._retry_at and time.monotonic() >= self._retry_at:
+                self._retry_at = 0.0
+                with contextlib.suppress(zmq.ZMQError):
+                    socket.disconnect(self._address)
+                socket.connect(self._address)
             stuck = self._speak(socket) if online else False
             poller.modify(socket, zmq.POLLIN | zmq.POLLOUT if stuck else zmq.POLLIN)
 
@@ -130,6 +150,9 @@ class Link:
     def _watch(self, monitor: zmq.Socket[bytes], online: bool) -> bool:
         while monitor.poll(0):
             event = recv_monitor_message(monitor)["event"]
+            if event in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_AUTH):
+                self._desk.complain(REFUSED_WITH_KEYS if self._keys else REFUSED_WITHOUT_KEYS)
+                self._retry_at = time.monotonic() + RETRY_S  # ZeroMQ has given up; another run may come there
             online = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
             self._desk.connected(online)
         return online

@@ -59,7 +59,9 @@ def main(job: Job) -> int:
         run_id=job.run_id, incarnation=job.incarnation, boot_id=boot_id(),
     )  # fmt: skip
     status = job.status
-    with Reception(camera.listen, expected, store.intake(), store, status.count, job.log) as reception:
+    with Reception(
+        camera.listen, expected, store.intake(), store, status.count, job.log, encrypt=camera.encrypt
+    ) as reception:
         job.log("info", f"listening on {reception.address}")
         status.ready()
         while not job.stopping:

@@ -18,6 +18,7 @@ import zmq
 
 from bridge import wire
 from bridge.intake import Again, Busy, Duplicate, Intake, Known, Lost, Settle, Take
+from bridge.keys import Guard, serve_with_keys
 from bridge.link import HIGH_WATER, SOCKET_BUFFER
 from bridge.pictures import Pixels
 from bridge.wire import Answer, Bye, FrameHeader, Hello, Verdict
@@ -99,8 +100,10 @@ class Reception:
         count: Callable[[str, int], None] = lambda name, n: None,
         log: Callable[[str, str], None] = lambda level, text: None,
         clock: Callable[[], int] = monotonic_ns,
+        encrypt: bool = False,
     ) -> None:
-        self._listen = listen
+        """`encrypt`: senders need the client key, and everything travels encrypted."""
+        self._listen, self._encrypt = listen, encrypt
         self._expected = expected
         self._intake = intake
         self._store = store
@@ -112,8 +115,11 @@ class Reception:
 
     def __enter__(self) -> Reception:
         self._context = zmq.Context()
+        self._guard = Guard(self._context)
         self._socket = self._context.socket(zmq.ROUTER)
         try:
+            if self._encrypt:
+                serve_with_keys(self._socket, self._guard, "camera.encrypt: it needs keys")
             self._bind()
         except BaseException:
             self.__exit__()
@@ -122,6 +128,7 @@ class Reception:
 
     def __exit__(self, *_: object) -> None:
         self._socket.close(linger=200)  # the last answers
+        self._guard.close()
         self._context.term()
 
     @property

@@ -18,6 +18,7 @@ from bridge.sources import Numbering, Shot, Source, Unreadable, open_source
 from bridge.wire import Answer, Verdict
 from engine.accounting import CAUSE_WORDS, Cause
 from engine.errors import PeerError, SettingsError
+from engine.keys import keys_folder
 
 if TYPE_CHECKING:
     from engine.process import Job
@@ -94,6 +95,7 @@ def send(
     connect_s: float | None = 10.0,
     truth: str | Path | None = None,
     keeper: Keeper | None = None,
+    keys: Path | None = None,
     over: Callable[[], bool] = lambda: False,
     progress: Callable[[Statistics], None] = lambda statistics: None,
     complain: Callable[[str], None] = lambda text: None,
@@ -107,7 +109,8 @@ def send(
     `delete_sent`: delete a file once its frame is taken; with a `keeper` that is the keeper's. `connect_s`: how long to
     wait for the receiver (None: until `stopping`). `over` is asked once the receiver has answered: True if all was sent
     already, by a sender before this one. `truth`: where `simulated` writes its ground truth. `progress` is
-    called about ten times a second, `complain` with a sentence for each file or frame that is lost.
+    called about ten times a second, `complain` with a sentence for each file or frame that is lost. `keys`: the folder
+    of the keys, for a run with `camera.encrypt`.
 
     Raises SettingsError (no such source), PeerError (nobody there).
     """
@@ -117,7 +120,7 @@ def send(
         source = open_source(text, watch=watch, poll=poll, numbering=numbering, patience_s=patience_s, idle_s=idle_s)
     if truth is not None and not hasattr(source, "save_truth"):
         raise SettingsError("--truth: only `simulated` knows where its beads are")
-    delivery = _Delivery(source, address, fps, delete_sent, name, keeper, over, progress, complain, stopping)
+    delivery = _Delivery(source, address, fps, delete_sent, name, keeper, keys, over, progress, complain, stopping)
     try:
         report = delivery.run(connect_s)
     finally:
@@ -132,7 +135,7 @@ class _Delivery:
 
     def __init__(
         self, source: Source, address: str, fps: float | None, delete_sent: bool, name: str | None,
-        keeper: Keeper | None, over: Callable[[], bool], progress: Callable[[Statistics], None],
+        keeper: Keeper | None, keys: Path | None, over: Callable[[], bool], progress: Callable[[Statistics], None],
         complain: Callable[[str], None], stopping: Callable[[], bool],
     ) -> None:  # fmt: skip
         self._source = source
@@ -152,7 +155,7 @@ class _Delivery:
         room = 64 if source.live and source.waits else None  # files wait in their folder
         self._sender = Sender(
             address, source=(name or source.name)[:200], live=source.live and not source.waits, fps=fps or 0.0,
-            on_done=self._done, buffer_frames=room,
+            on_done=self._done, buffer_frames=room, keys=keys,
         )  # fmt: skip
 
     def run(self, connect_s: float | None) -> Report:
@@ -302,9 +305,10 @@ def deliver(job: Job, source: str | Source, **options: Any) -> int:
         status.count("unreadable")
         job.log("warning", text)
 
+    camera = job.experiment.camera
     report = send(
-        source, local(job.experiment.camera.listen), over=over, progress=progress, complain=complain, stopping=stopping,
-        **options,
+        source, local(camera.listen), keys=keys_folder() if camera.encrypt else None, over=over, progress=progress,
+        complain=complain, stopping=stopping, **options,
     )  # fmt: skip
     _count(job, report.statistics)
     job.log("info", "the source has ended", account=report.lines())

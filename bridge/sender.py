@@ -19,6 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -27,6 +28,7 @@ import numpy as np
 import zmq
 
 from bridge import wire
+from bridge.keys import client_keys
 from bridge.link import Desk, Due, Link
 from bridge.offset import ClockOffset, OffsetEstimator
 from bridge.outbox import ByeDue, Done, HelloDue, Outbox
@@ -92,12 +94,14 @@ class Sender(Desk):
         checksum: bool = True,
         on_done: Callable[[Outcome], None] | None = None,
         clock: Callable[[], int] = monotonic_ns,
+        keys: Path | None = None,
     ) -> None:
         """`live=False`: a finite source, for which `send` waits and nothing is ever dropped.
 
         `buffer_frames` and `buffer_mb` bound what is kept without an answer (live: 1024 frames, finite: 32).
         `on_done` is called in the sender's thread with the `Outcome` of every frame.
-        Raises ValueError if `address` is none.
+        `keys`: the folder of `client.key_secret` and `server.key`, for a run with `camera.encrypt`.
+        Raises ValueError if `address` is none, MachineError if the keys are not there.
         """
         if not _ADDRESS.fullmatch(address):
             raise ValueError(f"address: {address!r} is none; write tcp://host:50052 (or ipc:///path, on this machine)")
@@ -121,7 +125,7 @@ class Sender(Desk):
         self._is_open = False
         self.welcome: Answer | None = None  # the receiver's first answer: what the run expects, where to resume
         self._shape_wanted: tuple[int, int] | None = None  # by the newest welcome: another run may want another
-        self._link = Link(address, self, clock)
+        self._link = Link(address, self, clock, client_keys(keys) if keys is not None else None)
         self.address = address
 
     def __enter__(self) -> Sender:

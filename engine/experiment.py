@@ -50,6 +50,9 @@ class Camera(Section, frozen=True, kw_only=True):
     """What arrives, and where."""
 
     listen: Annotated[str, Meta(description="where senders connect to")] = "tcp://127.0.0.1:50052"
+    encrypt: Annotated[
+        bool, Meta(description="true: frames travel encrypted, from senders with our keys alone; `check` says the cost")
+    ] = False
     width: Annotated[int, Meta(ge=8, le=32768, description="pixels of a row")] = 2048
     height: Annotated[int, Meta(ge=8, le=32768, description="rows")] = 2048
     dtype: Annotated[Literal["uint8", "uint16"], Meta(description='"uint8" or "uint16"')] = "uint16"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.experiment import Experiment, region_of
+from engine.keys import has_server_keys, keys_folder
 from engine.toml_text import literal
 
 
@@ -254,6 +255,14 @@ def _slm(e: Experiment) -> Iterator[Fault]:
         )
 
 
+def _keys(e: Experiment) -> Iterator[Fault]:
+    if e.camera.encrypt and not has_server_keys():
+        yield Fault(
+            "camera.encrypt", f"true, and there are no keys in {keys_folder()}",
+            remedy="Make them with `ringtrack keys`, and copy client.key_secret and server.key to the camera PC.",
+        )  # fmt: skip
+
+
 def _slm_files(e: Experiment) -> Iterator[Fault]:
     if not e.slm.enabled:
         return
@@ -402,4 +411,4 @@ RULES: tuple[Rule, ...] = (
     _crops,
     _adaptive_below_range,
 )
-MACHINE_RULES: tuple[Rule, ...] = (_cores_exist, _calibration_files, _slm_files)
+MACHINE_RULES: tuple[Rule, ...] = (_cores_exist, _calibration_files, _slm_files, _keys)

@@ -91,5 +91,7 @@ def _said(f: Figures) -> str:
         f"{tracking.diameter * um:.3g} µm"
     )
     rows.append(("calibration", scale if um else "none (camera.pixel_um = 0)"))
+    on = "frames travel encrypted: " if e.camera.encrypt else "none; camera.encrypt would take "
+    rows.append(("encryption", on + f.encryption["said"]))
     rows.append(("listens at", ", ".join(f.addresses)))
     return output.table(rows)

@@ -46,11 +46,13 @@ class Figures:
     disk_seconds: float | None  # until it is full; None: nothing is recorded
     addresses: list[str]
     warnings: list[str]
+    encryption: dict[str, Any]  # what encrypting the frames takes on this machine, measured
     paces: dict[str, str]  # of recorders of frames, measured: what this machine sustains
 
     @classmethod
     def of(cls, experiment: Experiment) -> Figures:
         """Work them out, with the plan that `ringtrack run` would make. Raises MachineError if it would refuse."""
+        from bridge.encryption import cost_of
         from engine.rings import Rings
         from engine.supervisor.planning import make_plan
         from engine.workers.configure import workers_for
@@ -63,7 +65,7 @@ class Figures:
         folder, free = _disk(Path(e.experiment.data).expanduser())
         rate = sum(each for _, each, _ in recorders)
         addresses = [e.camera.listen, e.control.listen] + [f"http://{e.web.listen}"] * e.web.enabled
-        paces = _paces(e)
+        paces, cost = _paces(e), cost_of(e.camera.frame_bytes, e.camera.fps)
         return cls(
             experiment=e,
             camera_mb_s=e.camera.frame_bytes * e.camera.fps / 1e6,
@@ -83,7 +85,11 @@ class Figures:
             disk_free=free,
             disk_seconds=free / rate if rate else None,
             addresses=addresses,
-            warnings=doubts(e) + _warnings(e, shared_bytes) + [pace.line() for pace in paces if not pace.enough],
+            warnings=doubts(e)
+            + _warnings(e, shared_bytes)
+            + [pace.line() for pace in paces if not pace.enough]
+            + [f"camera.encrypt: {cost.said()}"] * (e.camera.encrypt and not cost.fits),
+            encryption={"on": e.camera.encrypt, "said": cost.said()} | asdict(cost),
             paces={pace.recorder: pace.line() for pace in paces},
         )
 

@@ -60,6 +60,7 @@ def archive_options(command: Any) -> Any:
 @click.option("--name", help="What the run calls this source; a sender of the same name resumes.")
 @click.option("--idle", "idle_s", type=click.FloatRange(min=0), default=0.0, help="End after so many seconds idle.")
 @click.option("--wait", "wait_s", type=click.FloatRange(min=0), help="Seconds to wait for the run; else without end.")
+@click.option("--keys", type=click.Path(path_type=Path, exists=True), help="Folder of the keys: frames go encrypted.")
 @click.option("--truth", type=click.Path(path_type=Path), help="Where `simulated` writes where its beads were.")
 @output.json_option
 def command(

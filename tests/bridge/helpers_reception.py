@@ -77,7 +77,7 @@ _incarnations = count(1)
 class FakeReceiver:
     """The real `Reception` in a thread. Leaving the block is its death; `memory` stays."""
 
-    def __init__(self, memory: Memory, listen: str = "tcp://127.0.0.1:0") -> None:
+    def __init__(self, memory: Memory, listen: str = "tcp://127.0.0.1:0", encrypt: bool = False) -> None:
         from engine.clocks import monotonic_ns
 
         self.memory = memory
@@ -92,6 +92,7 @@ class FakeReceiver:
             self._count,
             lambda level, text: self.logged.append(text),
             lambda: monotonic_ns() + memory.clock_offset_ns,
+            encrypt,
         )
         self._dead = threading.Event()
 

@@ -78,6 +78,8 @@ def test_check_says_what_settings_mean(ringtrack: Ringtrack) -> None:
     assert done.status == 0
     for said in ("2048 x 2048 uint16", "50 a second: 419.4 MB/s", "frame ring", "an hour", "longest disk stall"):
         assert said in done.out
+    assert "camera.encrypt would take" in done.out
+    assert "ms of CPU a frame at each end" in done.out
     assert "lets camera noise through" in done.err
     assert "lets camera noise through" not in ringtrack("check", "--set", "tracking.minmass=5000").err
 
@@ -93,6 +95,8 @@ def test_check_for_machines_is_one_json_object(ringtrack: Ringtrack) -> None:
     found = json.loads(ringtrack("check", "--json", "--set", "camera.width=640").out)
     assert found["settings"]["camera"]["width"] == 640
     assert found["ring_slots"] > 0
+    assert found["encryption"]["on"] is False
+    assert found["encryption"]["frame_ms"] > 0
     assert found["recorders"]["hdf5"]["gb_hour"] == pytest.approx(26, abs=2)
 
 

@@ -305,6 +305,18 @@ def test_light_that_would_not_be_safe_or_not_be_there_is_refused(wrong: tuple[st
         Experiment.load(None, ["slm.enabled=true", *wrong], {})
 
 
+def test_encryption_without_keys_is_refused_and_the_remedy_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RINGTRACK_KEYS", str(tmp_path))
+    with pytest.raises(SettingsError, match="ringtrack keys"):
+        Experiment.load(None, ["camera.encrypt=true"], {})
+    assert Experiment.load(None, ["camera.encrypt=true"], {}, machine=False).camera.encrypt
+    for name in ("server.key_secret", "client.key"):
+        (tmp_path / name).touch()
+    assert Experiment.load(None, ["camera.encrypt=true"], {}).camera.encrypt
+
+
 def test_the_page_of_the_settings_shows_the_file_that_init_writes() -> None:
     page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
     assert first_text(Experiment()) in page, "docs/settings.md: put the output of `ringtrack init -` into it"
