@@ -97,6 +97,15 @@ def unpacked(data: bytes) -> NDArray[Any]:
     return image
 
 
+def codestream(data: bytes) -> bytes:
+    """The picture itself, without its container; empty if it is in pieces or the boxes are not whole."""
+    boxes = list(_boxes(data))
+    if not boxes or boxes[-1][2] != len(data):
+        return b""
+    found = [data[start + 8 : end] for start, kind, end in boxes if kind == b"jxlc"]
+    return found[0] if len(found) == 1 else b""
+
+
 def about(data: bytes) -> dict[str, Any]:
     """What was kept beside the pixels; empty if it is no file of ours."""
     xmp = next((data[start + 8 : end].decode() for start, kind, end in _boxes(data) if kind == b"xml "), "")
