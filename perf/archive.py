@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 import shutil
 import signal
 import subprocess
@@ -52,7 +53,7 @@ def efforts(side: int, wanted: list[int]) -> list[dict[str, Any]]:
         out.append({
             "what": f"effort {effort}", "pack ms": 1e3 * speed.pack_s, "verify ms": 1e3 * speed.verify_s,
             "ratio": speed.ratio, "frames/s": 1 / (speed.pack_s + speed.verify_s), "archived": "-", "backlog": "-",
-            "late s": float("nan"), "RAM disk GiB": float("nan"),
+            "late s": float("nan"), "RAM disk GiB": float("nan"), "CPU ms": float("nan"),
         })  # fmt: skip
     return out
 
@@ -72,6 +73,7 @@ def kept_up(side: int, rate: float, seconds: float, workers: int, room_gib: floa
         sys.executable, "-P", "-c", PROGRAM, "archive", str(ram), str(dest), "--workers", str(workers),
         "--mark", f"{mark:.4f}", "--json", *([] if stop else ["--idle", f"{IDLE_S:g}"]),
     ]  # fmt: skip
+    before_s = _cpu_s_of_children()
     try:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None
@@ -104,6 +106,7 @@ def kept_up(side: int, rate: float, seconds: float, workers: int, room_gib: floa
             "frames/s": account["archived"] / account["seconds"], "archived": f"{account['archived']} of {count}",
             "backlog": f"{account['largest_backlog']} to verify, {account['moved']} moved aside",
             "late s": max(0.0, late_s), "RAM disk GiB": highest / 2**30,
+            "CPU ms": 1e3 * (_cpu_s_of_children() - before_s) / max(1, account["archived"]),
         }  # fmt: skip
     finally:
         if process.poll() is None:
@@ -111,6 +114,12 @@ def kept_up(side: int, rate: float, seconds: float, workers: int, room_gib: floa
             process.wait()
         shutil.rmtree(ram, ignore_errors=True)
         shutil.rmtree(dest, ignore_errors=True)
+
+
+def _cpu_s_of_children() -> float:
+    """Of those that have ended, and their children."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _files(folder: Path) -> list[Path]:
@@ -136,7 +145,10 @@ def main() -> None:
             kept_up(options.side, rate, options.seconds, options.workers, options.room_gib, options.stop)
         )  # fmt: skip
     side = options.side
-    notes = ["RAM disk GiB: the most that the camera's files took. Verified: read back, decoded, checksums equal."]
+    notes = [
+        "RAM disk GiB: the most that the camera's files took. Verified: read back, decoded, checksums equal.",
+        "CPU ms: of the archiver and its workers, for each picture, start and measurement included.",
+    ]
     report(f"JPEG XL archive, {side} x {side}", rows, was, notes=notes, as_json=options.json)
 
 
