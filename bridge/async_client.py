@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import msgspec
 from numpy.typing import NDArray
 
 from bridge import control_wire as wire
@@ -23,21 +22,25 @@ from bridge.calls import (
     Settings,
     image_of,
     keys_of,
+    numbered,
     packed,
     record_request,
     results_of,
     settings_of,
     taken,
 )
+from bridge.uploads import Uploads
 
 
 class AsyncClient(Calls):
     """`Client` for asyncio: the same calls with `await`, many under way at once."""
 
+    _uploads: tuple[Uploads, asyncio.Lock] | None
+
     async def call(self, request: wire.AnyRequest) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Ask; the result and its arrays. A connection for each call that is under way at once; they are kept."""
         socket = self._idle.pop() if self._idle else self._connect(self._context)
-        request = msgspec.structs.replace(request, id=next(self._numbers))
+        request = numbered(request, next(self._numbers), self._meant)
         try:
             async with asyncio.timeout(self._limit_ms(request) / 1000):
                 await socket.send(packed(request))
@@ -49,7 +52,9 @@ class AsyncClient(Calls):
             socket.close(linger=0)
             raise
         self._idle.append(socket)
-        return taken(*wire.decode_answer(parts))
+        answer, arrays = wire.decode_answer(parts)
+        self.run_id = answer.run_id or self.run_id
+        return taken(answer, arrays)
 
     async def hello(self) -> dict[str, Any]:
         return (await self.call(wire.Hello()))[0]
@@ -73,16 +78,22 @@ class AsyncClient(Calls):
         return (await self.call(wire.Preview(values=keys_of("tracking", values, more))))[1]["rows"]
 
     async def get_latest_image(
-        self, most_px: int = 0, region: tuple[int, int, int, int] | None = None, *, saturated: bool = False
+        self,
+        most_px: int = 0,
+        region: tuple[int, int, int, int] | None = None,
+        *,
+        saturated: bool = False,
+        clip: bool = False,
     ) -> Image:
-        return image_of(*await self.call(wire.Latest(most_px=most_px, region=region, saturated=saturated)))
+        return image_of(*await self.call(wire.Latest(most_px=most_px, region=region, saturated=saturated, clip=clip)))
 
     async def results(self, *, from_frame: int | None = None, wait_s: float = 1.0) -> AsyncIterator[FrameResult]:
         after: int | None = None
+        run_id = self._meant
         while True:
-            request = wire.Results(after=after, from_frame=from_frame, wait_s=wait_s)
+            request = wire.Results(after=after, from_frame=from_frame, wait_s=wait_s, run=run_id)
             result, arrays = await self.call(request)
-            after = result["after"]
+            after, run_id = result["after"], self.run_id
             for one in results_of(result, arrays):
                 yield one
             if result["closed"]:
@@ -96,6 +107,9 @@ class AsyncClient(Calls):
 
     async def mark(self, text: str) -> int:
         return int((await self.call(wire.Mark(text=text)))[0]["frame"])
+
+    async def note(self, text: str) -> None:
+        await self.call(wire.Note(text=text))
 
     async def trace(self, seconds: float = 5.0) -> str:
         return str((await self.call(wire.Trace(seconds=seconds)))[0]["file"])
@@ -114,6 +128,14 @@ class AsyncClient(Calls):
     async def configure_storage(self, values: dict[str, bool] | None = None, /, **more: bool) -> dict[str, Any]:
         return (await self.call(wire.Storage(values=(values or {}) | more)))[0]
 
+    async def upload_image(self, image: NDArray[Any], source: str = "client") -> int:
+        camera = (await self.hello())["camera"]
+        if self._uploads is None:
+            self._uploads = Uploads(self.address, self.timeout_s, self._keys), asyncio.Lock()
+        uploads, one_at_a_time = self._uploads
+        async with one_at_a_time:
+            return await asyncio.to_thread(uploads.upload, image, source, self.run_id, camera)
+
     async def stop(self) -> None:
         await self.call(wire.Stop())
 
@@ -122,7 +144,10 @@ class AsyncClient(Calls):
 
         self._context = zmq.asyncio.Context()
         self._idle: list[Any] = []
+        self._uploads = None
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._context.destroy(linger=0)
+        if self._uploads is not None:
+            await asyncio.to_thread(self._uploads[0].close)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,13 +63,22 @@ class Settings:
     linking: Any  # engine.experiment.Linking
     undo_to: int | None
     from_frame: int | None = None
+    changes: dict[str, Any] = field(default_factory=dict)  # keys that were changed just now, with their new values
 
 
 class Calls:
     """Requests and answers, without saying how they travel."""
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 5.0, keys: Path | None = None) -> None:
+    def __init__(
+        self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 5.0, keys: Path | None = None, run_id: str = ""
+    ) -> None:
+        """`keys`: the folder of `client.key_secret` and `server.key`, for a server on another computer.
+
+        `run_id`: the run that is meant; another one at the same address refuses every call.
+        """
         self.address, self.timeout_s = address, timeout_s
+        self.run_id = run_id  # of the run that answered last, or that is meant
+        self._meant = run_id
         self._keys = keys
         self._numbers = itertools.count(1)
         self._socket: Any = None
@@ -117,9 +126,16 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{value!r}, a {type(value).__name__}")
 
 
+def numbered(request: wire.AnyRequest, number: int, run_id: str) -> wire.AnyRequest:
+    """A request as it leaves: with its number and, unless it names one itself, the run that it is for."""
+    return msgspec.structs.replace(request, id=number, run=request.run or run_id)
+
+
 def taken(answer: wire.Answer, arrays: dict[str, NDArray[Any]]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     if answer.error:
-        kinds: dict[str, type[RingtrackError]] = {"settings": SettingsError}
+        kinds: dict[str, type[RingtrackError]] = {
+            "settings": SettingsError, "request": SettingsError, "version": wire.OtherVersionError,
+        }  # fmt: skip
         raise kinds.get(answer.blame, PeerError)(answer.error)
     return answer.result, arrays
 
@@ -127,13 +143,14 @@ def taken(answer: wire.Answer, arrays: dict[str, NDArray[Any]]) -> tuple[dict[st
 def settings_of(result: dict[str, Any]) -> Settings:
     from engine.experiment import Linking, Tracking
 
+    try:
+        tracking, linking = msgspec.convert(result["tracking"], Tracking), msgspec.convert(result["linking"], Linking)
+    except msgspec.ValidationError as error:
+        raise PeerError(f"the settings of the run are of another release of ringtrack: {error}") from None
     return Settings(
-        version=result["version"],
-        tracking=msgspec.convert(result["tracking"], Tracking),
-        linking=msgspec.convert(result["linking"], Linking),
-        undo_to=result["undo_to"],
-        from_frame=result.get("from_frame"),
-    )
+        version=result["version"], tracking=tracking, linking=linking, undo_to=result["undo_to"],
+        from_frame=result.get("from_frame"), changes=result.get("changes", {}),
+    )  # fmt: skip
 
 
 def image_of(result: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Image:

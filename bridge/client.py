@@ -17,31 +17,35 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-import numpy as np
 import zmq
 from numpy.typing import NDArray
 
 from bridge import control_wire as wire
 from bridge.calls import DEFAULT_ADDRESS as DEFAULT_ADDRESS
-from bridge.calls import Calls, image_of, keys_of, packed, record_request, results_of, settings_of, taken
+from bridge.calls import Calls, image_of, keys_of, numbered, packed, record_request, results_of, settings_of, taken
 from bridge.calls import FrameResult as FrameResult
 from bridge.calls import Image as Image
 from bridge.calls import Settings as Settings
-from engine.errors import ClosedError, PeerError
+from bridge.uploads import Uploads
+from engine.errors import ClosedError
 
 if TYPE_CHECKING:
-    from bridge.sender import Sender
     from bridge.slm.client import LightClient
 
 
 class Client(Calls):
     """See the module. A context manager; it connects at the first call."""
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 5.0, keys: Path | None = None) -> None:
-        """`keys`: the folder of `client.key_secret` and `server.key`, for a server on another computer."""
-        super().__init__(address, timeout_s=timeout_s, keys=keys)
-        self._sender: Sender | None = None
+    def __init__(
+        self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 5.0, keys: Path | None = None, run_id: str = ""
+    ) -> None:
+        """`keys`: the folder of `client.key_secret` and `server.key`, for a server on another computer.
+
+        `run_id`: the run that is meant; another one at the same address refuses every call. Without it whichever run
+        is there is steered, and `client.run_id` says which one answered last.
+        """
+        super().__init__(address, timeout_s=timeout_s, keys=keys, run_id=run_id)
+        self._uploads: Uploads | None = None
         self._closed = False
 
     def call(self, request: wire.AnyRequest) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -56,7 +60,7 @@ class Client(Calls):
                 self._context.term()
                 raise
         number = next(self._numbers)
-        request = msgspec.structs.replace(request, id=number)
+        request = numbered(request, number, self._meant)
         try:
             self._socket.send(packed(request), zmq.NOBLOCK)
         except zmq.Again:
@@ -66,6 +70,7 @@ class Client(Calls):
             parts = [part.buffer for part in self._socket.recv_multipart(copy=False)]
             answer, arrays = wire.decode_answer(parts)
             if answer.id in (number, 0):  # others are answers that came too late
+                self.run_id = answer.run_id or self.run_id
                 return taken(answer, arrays)
         self._drop()  # what was asked is forgotten with the connection: a late answer never meets another question
         raise self._late(request)
@@ -99,24 +104,32 @@ class Client(Calls):
         return self.call(wire.Preview(values=keys_of("tracking", values, more)))[1]["rows"]
 
     def get_latest_image(
-        self, most_px: int = 0, region: tuple[int, int, int, int] | None = None, *, saturated: bool = False
+        self,
+        most_px: int = 0,
+        region: tuple[int, int, int, int] | None = None,
+        *,
+        saturated: bool = False,
+        clip: bool = False,
     ) -> Image:
         """The newest frame with its particles; reduced until no side is longer than `most_px` (0: as it is).
 
-        `region`: only the pixels of rows y0 to y1 and columns x0 to x1; particles are those of the whole frame.
+        `region`: only the pixels of rows y0 to y1 and columns x0 to x1; particles are those of the whole frame. Raises
+        SettingsError for a region that is not in the frame, unless `clip`: then as much of it as is.
         """
-        return image_of(*self.call(wire.Latest(most_px=most_px, region=region, saturated=saturated)))
+        return image_of(*self.call(wire.Latest(most_px=most_px, region=region, saturated=saturated, clip=clip)))
 
     def results(self, *, from_frame: int | None = None, wait_s: float = 1.0) -> Iterator[FrameResult]:
         """Results in order, from a frame number on or from now on, until the run ends.
 
-        A reader that is too slow for the ring goes on with the oldest frame that is kept.
+        A reader that is too slow for the ring goes on with the oldest frame that is kept. Raises PeerError when
+        another run has come to this address: its frames are numbered anew.
         """
         after: int | None = None
+        run_id = self._meant
         while True:
-            request = wire.Results(after=after, from_frame=from_frame, wait_s=wait_s)
+            request = wire.Results(after=after, from_frame=from_frame, wait_s=wait_s, run=run_id)
             result, arrays = self.call(request)
-            after = result["after"]
+            after, run_id = result["after"], self.run_id
             yield from results_of(result, arrays)
             if result["closed"]:
                 return
@@ -130,8 +143,12 @@ class Client(Calls):
         return self.call(wire.Accounting())[0]
 
     def mark(self, text: str) -> int:
-        """Write a remark into the run's events; the newest frame's number."""
+        """Mark the newest frame in the run's events; its number. A rule (record.trigger) may wait for it."""
         return int(self.call(wire.Mark(text=text))[0]["frame"])
+
+    def note(self, text: str) -> None:
+        """Write a remark into the run's events, at this moment."""
+        self.call(wire.Note(text=text))
 
     def trace(self, seconds: float = 5.0) -> str:
         """Have a trace of so many seconds written, for ui.perfetto.dev; the file on the tracking machine."""
@@ -166,22 +183,18 @@ class Client(Calls):
         """End the run in order."""
         self.call(wire.Stop())
 
-    def upload_image(self, image: NDArray[Any], source: str = "client") -> None:
-        """Send a frame into the run as its camera would: (height, width) of the run's shape and type.
+    def upload_image(self, image: NDArray[Any], source: str = "client") -> int:
+        """Send a frame into the run as its camera would, and wait until the run has it; its number in the run.
 
-        Raises PeerError if it is of another kind, or if the run has another source at the moment.
+        `image`: (height, width) of the run's shape and type. `source`: its name for people; the run has one source at a
+        time, and this one stays it until the client is closed, or silent for some seconds. -1 instead of the number if
+        it was taken and the answer lost on the way. Raises SettingsError for an image of another kind, PeerError if
+        another source speaks, or if the frame was not taken.
         """
         camera = self.hello()["camera"]
-        if image.shape != (camera["height"], camera["width"]) or image.dtype != camera["dtype"]:
-            raise PeerError(
-                f"an image of {image.shape[1]} x {image.shape[0]} {image.dtype}; "
-                f"this run takes {camera['width']} x {camera['height']} {camera['dtype']}"
-            )
-        if self._sender is None:
-            from bridge.sender import Sender
-
-            self._sender = Sender(camera["listen"], source=source, live=False, fps=camera["fps"]).__enter__()
-        self._sender.send(np.ascontiguousarray(image))
+        if self._uploads is None:
+            self._uploads = Uploads(self.address, self.timeout_s, self._keys)
+        return self._uploads.upload(image, source, self.run_id, camera)
 
     @property
     def slm(self) -> LightClient:
@@ -192,11 +205,11 @@ class Client(Calls):
 
     def close(self) -> None:
         """Say good-bye. A run is never stopped by this."""
-        sender, self._sender = self._sender, None
+        uploads, self._uploads = self._uploads, None
         self._closed = True
-        if sender is not None:
-            sender.__exit__(None, None, None)
         self._drop()
+        if uploads is not None:
+            uploads.close()
 
     def _drop(self) -> None:
         if self._socket is not None:

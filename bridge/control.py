@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from bridge import control_wire as wire
 from bridge.desk import Desk, Found, Later
 from bridge.keys import Guard, serve_with_keys
-from engine.errors import PeerError, RingtrackError, SettingsError
+from engine.errors import RingtrackError, SettingsError
 from engine.settings_rules import is_loopback, parse_address
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Server:
                 socket.close(linger=0)
                 if name not in self._said:
                     self._said.add(name)
-                    self._job.log("warning", f"{name}: {address} cannot be had yet: {error}")
+                    self._job.log("warning", _unheard(name, address, error))
                 continue
             self._bound[name] = socket
             self._job.log("info", f"control clients are answered at {socket.get_string(zmq.LAST_ENDPOINT)}")
@@ -125,11 +125,17 @@ class Server:
         data = parts[-1] if parts else b""
         try:
             if len(parts) > 2 or (len(parts) == 2 and parts[0]):  # an empty part in front: a REQ socket
-                raise PeerError(f"a request is one part, this one has {len(parts)}")
+                raise SettingsError(f"a request is one part, this one has {len(parts)}")
             request = wire.decode_request(data)
-        except PeerError as error:
+        except RingtrackError as error:
             status.count("refused")
-            self._answer(socket, identity, wire.Answer(id=wire.id_of(data), error=str(error), blame="request"), {})
+            blame = "version" if isinstance(error, wire.OtherVersionError) else "request"
+            self._answer(socket, identity, wire.Answer(id=wire.id_of(data), error=str(error), blame=blame), {})
+            return
+        if request.run not in ("", self._job.run_id):
+            status.count("refused")
+            answer = wire.Answer(id=request.id, error=self._another(request.run), blame="run")
+            self._answer(socket, identity, answer, {})
             return
         # Before anything is done: an error says that nothing was.
         own = sum(one.socket is socket and one.identity == identity for one in self._pending)
@@ -149,6 +155,12 @@ class Server:
             self._answer(socket, identity, self._refusal(request.id, error), {})
         else:
             self._answer(socket, identity, wire.Answer(id=request.id, result=result), arrays)
+
+    def _another(self, meant: str) -> str:
+        return (
+            f"the run {meant[:6]} is not here any more: another one, {self._job.run_id[:6]} "
+            f"({self._job.run_folder}), answers at this address now"
+        )
 
     def _refusal(self, number: int, error: Exception) -> wire.Answer:
         if isinstance(error, SettingsError):
@@ -190,6 +202,18 @@ class Server:
             socket.send_multipart(message, zmq.NOBLOCK, copy=False)
         except zmq.ZMQError:  # it left, or does not read: its answers are its own loss
             self._job.status.count("unread")
+
+
+def _unheard(name: str, address: str, error: Exception) -> str:
+    """Why nobody is answered at an address, and what to do."""
+    if not (isinstance(error, zmq.ZMQError) and error.errno == zmq.EADDRINUSE):
+        return f"{name}: {address} cannot be had: {error}"
+    host, port = parse_address(address)
+    return (
+        f"{name}: {address} is in use, by another run or program; it is tried again. Stop that one (ringtrack status), "
+        f"or choose another port for the next run: --set {name}=tcp://{host}:{port + 10}. "
+        "Commands on this machine (set, record, monitor, …) reach this run all the same"
+    )
 
 
 def main(job: Job) -> None:

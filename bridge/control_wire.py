@@ -13,7 +13,8 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from engine.errors import PeerError
+from bridge.control_faults import fault_of
+from engine.errors import PeerError, SettingsError
 
 VERSION = 1
 LARGEST_REQUEST = 1 << 20
@@ -28,6 +29,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="ask", forbid
 
     v: int = VERSION
     id: int = 0
+    run: Annotated[str, Meta(max_length=40)] = ""  # the run that is meant, by its id: any other one refuses
 
 
 class Hello(Request, frozen=True, kw_only=True, tag="hello"):
@@ -59,14 +61,15 @@ class Preview(Request, frozen=True, kw_only=True, tag="preview"):
 class Latest(Request, frozen=True, kw_only=True, tag="latest"):
     """The newest frame with its particles. `image`: its pixels too, reduced until neither side is beyond `most_px`.
 
-    `region`: only those pixels, rows y0 to y1 and columns x0 to x1. `saturated`: which of the pixels that are sent
-    hold one at the sensor's limit.
+    `region`: only those pixels, rows y0 to y1 and columns x0 to x1, which must lie in the frame, unless `clip`: then as
+    much of them as does. `saturated`: which of the pixels that are sent hold one at the sensor's limit.
     """
 
     image: bool = True
     most_px: Annotated[int, Meta(ge=0, le=65536)] = 0  # 0: as they are
     region: tuple[int, int, int, int] | None = None
     saturated: bool = False
+    clip: bool = False
 
 
 class Results(Request, frozen=True, kw_only=True, tag="results"):
@@ -91,7 +94,13 @@ class Accounting(Request, frozen=True, kw_only=True, tag="accounting"):
 
 
 class Mark(Request, frozen=True, kw_only=True, tag="mark"):
-    """Write a remark into the run's events."""
+    """Mark the newest frame in the run's events; a rule may wait for it."""
+
+    text: Annotated[str, Meta(min_length=1, max_length=4000)]
+
+
+class Note(Request, frozen=True, kw_only=True, tag="note"):
+    """Write a remark into the run's events, at this moment."""
 
     text: Annotated[str, Meta(min_length=1, max_length=4000)]
 
@@ -105,7 +114,7 @@ class Trace(Request, frozen=True, kw_only=True, tag="trace"):
 class SaveStack(Request, frozen=True, kw_only=True, tag="save_stack"):
     """Write frames into one BigTIFF in the run's folder. `count`: the next so many; 0: those in the ring now."""
 
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,60}\Z")]
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,60}\Z", description="1 to 60 of A-Z, a-z, 0-9, _ and -")]
     count: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
 
@@ -114,7 +123,9 @@ class Record(Request, frozen=True, kw_only=True, tag="record"):
     by itself (0: it does not)."""
 
     action: Literal["start", "stop", "pause", "resume"]
-    name: Annotated[str, Meta(max_length=60, pattern=r"^[^\x00-\x1f\x7f]*\Z")] = ""
+    name: Annotated[
+        str, Meta(max_length=60, pattern=r"^[^\x00-\x1f\x7f]*\Z", description="text of one line, at most 60 letters")
+    ] = ""
     before_s: Annotated[float, Meta(ge=0, le=60)] = 0.0
     for_s: Annotated[float, Meta(ge=0, le=86400)] = 0.0
 
@@ -153,6 +164,7 @@ AnyRequest = (
     | Metrics
     | Accounting
     | Mark
+    | Note
     | Trace
     | SaveStack
     | Record
@@ -178,44 +190,58 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     id: int = 0
     run_id: str = ""
     error: str = ""
-    blame: str = ""  # "settings", "run", "request" or "server"
+    blame: str = ""  # "settings", "request", "version", "run" or "server"
     result: dict[str, Any] = {}
     arrays: list[ArrayPart] = []
 
 
 _requests = msgspec.msgpack.Decoder(AnyRequest)
 _answers = msgspec.msgpack.Decoder(Answer)
-_versions = msgspec.msgpack.Decoder(dict[str, Any])
+_anything = msgspec.msgpack.Decoder()
+
+
+class OtherVersionError(PeerError):
+    """The other side speaks another version of this protocol."""
 
 
 def decode_request(data: bytes) -> AnyRequest:
-    """Raises PeerError with what is wrong with it."""
+    """Raises SettingsError with what is wrong with it, OtherVersionError."""
     try:
         request: AnyRequest = _requests.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        version = _version_of(data)
-        if version not in (None, VERSION):
-            raise PeerError(f"version {version} of the control protocol; this server speaks {VERSION}") from None
-        raise PeerError(f"not understood: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _refusal(data) from None
     if request.v != VERSION:
-        raise PeerError(f"version {request.v} of the control protocol; this server speaks {VERSION}")
+        raise _of_another_version(request.v)
     return request
+
+
+def _refusal(data: bytes) -> SettingsError | OtherVersionError:
+    """Why the bytes are no request; a wrong version first, because that explains all else."""
+    try:
+        raw = _anything.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return SettingsError("not understood: a request is msgpack, and this is not")
+    version = raw.get("v") if isinstance(raw, dict) else None
+    if isinstance(version, int) and version != VERSION:
+        return _of_another_version(version)
+    return SettingsError(fault_of(raw, AnyRequest))
+
+
+def _of_another_version(version: int) -> OtherVersionError:
+    return OtherVersionError(
+        f"version {version} of the control protocol; this server speaks {VERSION}. "
+        "Install the same release of ringtrack on both sides"
+    )
 
 
 def id_of(data: bytes) -> int:
     """The number of a request that could not be understood, as well as it can be told."""
     try:
-        found = _versions.decode(data).get("id", 0)
+        raw = _anything.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return 0
-    return found if isinstance(found, int) else 0
-
-
-def _version_of(data: bytes) -> Any:
-    try:
-        return _versions.decode(data).get("v")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    found = raw.get("id", 0) if isinstance(raw, dict) else 0
+    return found if isinstance(found, int) and -(2**63) <= found < 2**63 else 0
 
 
 def described(name: str, array: NDArray[Any]) -> ArrayPart:
@@ -230,6 +256,11 @@ def decode_answer(parts: list[Any]) -> tuple[Answer, dict[str, NDArray[Any]]]:
     """An answer and its arrays, which share the memory of the parts. Raises PeerError."""
     try:
         answer = _answers.decode(parts[0])
+        if answer.v != VERSION:
+            raise OtherVersionError(
+                f"the server speaks version {answer.v} of the control protocol, this client {VERSION}. "
+                "Install the same release of ringtrack on both sides"
+            )
         arrays = {}
         for part, data in zip(answer.arrays, parts[1:], strict=True):
             dtype = np.dtype(part.dtype)
@@ -237,5 +268,7 @@ def decode_answer(parts: list[Any]) -> tuple[Answer, dict[str, NDArray[Any]]]:
                 raise ValueError("objects are not taken from the network")
             arrays[part.name] = np.frombuffer(data, dtype).reshape(part.shape)
     except (msgspec.DecodeError, ValueError, TypeError) as error:
-        raise PeerError(f"the server's answer is not understood: {error}") from None
+        raise PeerError(
+            f"what answers is no control server of ringtrack, or one of another release ({error})"
+        ) from None
     return answer, arrays

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,8 +55,9 @@ class Desk:
         self._tuning = Tuning(job.rings)
         self._started = monotonic_ns()
         self._tracer: tuple[Tracer, Path] | None = None
+        self._writing: threading.Thread | None = None  # of a trace: a second's work for a minute of frames
         self._stack: StackWriter | None = None
-        self.recording = RecordingDesk(job, self._tuning, self._looker, self._note)
+        self.recording = RecordingDesk(job, self._tuning, self._looker, self._write_event)
         self._errand = Errand(job.run_id)
 
     def close(self) -> None:
@@ -84,14 +86,19 @@ class Desk:
         return self._changed(*self._tuning.change(request.values))
 
     def _undo(self, _: wire.Undo) -> Found:
-        return self._changed(*self._tuning.undo())
+        return self._changed(*self._tuning.undo(), undone=True)
 
-    def _changed(self, version: int, changes: dict[str, Any]) -> Found:
+    def _changed(self, version: int, changes: dict[str, Any], undone: bool = False) -> Found:
         """Note it in the run, then wait for the first frame that says it was tracked with this version."""
+        if not changes:  # it is so already: no new version, nothing to note
+            return self._tuning.describe(version) | {"from_frame": None, "changes": {}}, {}
         self._job.status.count("changes")
-        text = ", ".join(f"{key} = {value}" for key, value in changes.items()) or "nothing"
-        self._note("settings changed", f"settings version {version}: {text}", version=version, changes=changes)
-        raise self._at_its_first_frame(version)
+        text = ", ".join(f"{key} = {value}" for key, value in changes.items())
+        back = " (undone: as before)" if undone else ""
+        self._write_event(
+            "settings changed", f"settings version {version}: {text}{back}", version=version, changes=changes
+        )
+        raise self._at_its_first_frame(version, self._tuning.describe(version) | {"changes": changes})
 
     def _record(self, request: wire.Record) -> Found:
         desk = self.recording
@@ -105,15 +112,17 @@ class Desk:
         raise self._at_its_first_frame(version, msgspec.to_builtins(now) | {"state": now.state})
 
     def _storage(self, request: wire.Storage) -> Found:
+        before = self._tuning.live.newest
         version = self.recording.switch(request.values)
+        if version == before:  # it is so already
+            return {"outputs": self.recording.outputs, "version": version, "from_frame": None}, {}
         self._job.status.count("changes")
         raise self._at_its_first_frame(version, {"outputs": self.recording.outputs})
 
-    def _at_its_first_frame(self, version: int, facts: dict[str, Any] | None = None) -> Later:
+    def _at_its_first_frame(self, version: int, facts: dict[str, Any]) -> Later:
         """The answer to a change: the version, and the first frame that came under it, once there is one."""
         first_place = max(0, self._job.frames.newest)  # may have been stamped just now
-
-        facts = self._tuning.describe(version) if facts is None else facts | {"version": version}
+        facts = facts | {"version": version}
 
         def poll(over: bool) -> Found | None:
             frames = self._job.frames
@@ -133,6 +142,8 @@ class Desk:
         return {"frame": look.meta["frame"], "place": look.place, "rows": len(rows), **meta}, {"rows": rows}
 
     def _latest(self, request: wire.Latest) -> Found:
+        if request.region is not None and not request.clip:
+            self._refuse_outside(request.region)
         look = self._looker.latest(request.most_px, request.image, request.region, request.saturated)
         if look is None:
             raise PeerError(self._why_nothing())
@@ -142,6 +153,16 @@ class Desk:
         if look.saturated is not None:
             arrays["saturated"] = look.saturated
         return {"place": look.place, "step": look.step, "corner": look.corner_yx, "meta": look.meta}, arrays
+
+    def _refuse_outside(self, region: tuple[int, int, int, int]) -> None:
+        """A region that is not in the frame has other pixels than who asks for it thinks."""
+        height, width = self._job.experiment.camera.shape_hw
+        y0, y1, x0, x1 = region
+        if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
+            raise SettingsError(
+                f"region: {list(region)} is not a part of the frame; it must be [y0, y1, x0, x1] with "
+                f"0 <= y0 < y1 <= {height} (rows) and 0 <= x0 < x1 <= {width} (columns)"
+            )
 
     def _why_nothing(self) -> str:
         behind = self._job.frames.newest - self._looker.newest
@@ -200,11 +221,15 @@ class Desk:
     def _mark(self, request: wire.Mark) -> Found:
         frame = self._looker.latest(image=False)
         number = -1 if frame is None else frame.meta["frame"]
-        self._note("mark", request.text, frame=number)
+        self._write_event("mark", request.text, frame=number)
         return {"frame": number}, {}
 
+    def _note(self, request: wire.Note) -> Found:
+        self._write_event("note", request.text)
+        return {}, {}
+
     def _trace(self, request: wire.Trace) -> Found:
-        if self._tracer is not None:
+        if self._tracer is not None or self._writing is not None:
             raise PeerError("a trace is being written already")
         path = _free_name(self._job.run_folder, "trace", ".json")
         self._tracer = Tracer(self._job.rings, request.seconds), path
@@ -225,7 +250,11 @@ class Desk:
             tracer, path = self._tracer
             if tracer.step() or ending:
                 self._tracer = None
-                self._write_trace(path, tracer)
+                self._writing = threading.Thread(target=self._write_trace, args=(path, tracer), name="trace")
+                self._writing.start()
+        if self._writing is not None and (ending or not self._writing.is_alive()):
+            self._writing.join()
+            self._writing = None
         if self._stack is not None and (ending or self._stack.done):
             stack, self._stack = self._stack, None
             stack.stop()
@@ -235,7 +264,7 @@ class Desk:
                 self._job.log("info" if stack.written else "warning", stack.said)
 
     def _write_trace(self, path: Path, tracer: Tracer) -> None:
-        """It has its name when it is whole."""
+        """It has its name when it is whole. In a thread of its own: answers do not wait for it."""
         part = path.with_name(path.name + ".part")
         try:
             part.write_bytes(tracer.encode())
@@ -260,11 +289,11 @@ class Desk:
         raise Later(poll, ANSWER_S)
 
     def _stop(self, _: wire.Stop) -> Found:
-        self._note("stop asked", "a control client asked the run to stop")
+        self._write_event("stop asked", "a control client asked the run to stop")
         os.kill(self._job.plan.pid, signal.SIGTERM)
         return {}, {}
 
-    def _note(self, kind: str, message: str, **facts: Any) -> None:
+    def _write_event(self, kind: str, message: str, **facts: Any) -> None:
         self._job.log("info", message, event=kind)
         note = Log(self._job.run_folder / "events.jsonl", "control")
         note("info", message, event=kind, t_ns=monotonic_ns(), **facts)

@@ -102,9 +102,15 @@ class Intake:
         self._closed = known is None  # the source said bye: another may speak at once
         self._bye_of = 0  # the stream that said so
         self._ended: OrderedDict[int, int] = OrderedDict()  # streams before this one: their last counter
+        self._unfit: OrderedDict[int, int] = OrderedDict()  # streams of other frames than ours: the last of these
         self._gone: OrderedDict[tuple[int, int, int], Verdict] = OrderedDict()  # (stream, first, last)
 
     # ---- decisions
+
+    def knows(self, stream: int, previous: int) -> bool:
+        """Whether anything of this stream, or of the one of the same sender before it, was ever taken or lost."""
+        last = self.known.stream if self.known else 0
+        return stream in (last, *self._ended) or (previous != 0 and previous in (last, *self._ended))
 
     def hello(self, hello: Hello, now_ns: int) -> Welcome | Busy:
         """Decide on a hello: who speaks, and from where."""
@@ -167,6 +173,12 @@ class Intake:
             self._gone[lost.known.stream, lost.first + back, lost.last + back] = verdict
             if len(self._gone) > REMEMBERED:
                 self._gone.popitem(last=False)
+
+    def unfit(self, stream: int, counter: int) -> None:
+        """A frame of a stream that never gave one was refused: nobody asks for it again, and it is no loss."""
+        self._unfit[stream] = counter
+        if len(self._unfit) > REMEMBERED:
+            self._unfit.popitem(last=False)
 
     def close(self, stream: int) -> None:
         """The source ended (its bye was settled): whoever comes next may speak."""
@@ -239,11 +251,12 @@ class Intake:
 
     def _start(self, message: Explained) -> _Walk:
         known = self.known
+        first = max(message.first, self._unfit.get(message.stream, -1) + 1)
         if known is None:
-            return _Walk(message.stream, message.first, 0, 0)
+            return _Walk(message.stream, first, 0, 0)
         walk = _Walk(message.stream, known.counter + 1, known.frame + 1, known.sequence)
         if message.stream != known.stream:
-            first = max(message.first, self._ended.get(message.stream, -1) + 1)
+            first = max(first, self._ended.get(message.stream, -1) + 1)
             if first < walk.next or first - walk.next > HOLE:
                 walk.open_sequence(first)
             elif first > walk.next:

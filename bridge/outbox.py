@@ -104,10 +104,11 @@ class FrameDue(Generic[P]):
 class Done(Generic[P]):
     """A frame that is over, and how."""
 
-    __slots__ = ("counter", "payload", "verdict", "why")
+    __slots__ = ("counter", "frame", "payload", "verdict", "why")
 
-    def __init__(self, counter: int, payload: P, verdict: Verdict, why: str) -> None:
+    def __init__(self, counter: int, payload: P, verdict: Verdict, why: str, frame: int = -1) -> None:
         self.counter, self.payload, self.verdict, self.why = counter, payload, verdict, why
+        self.frame = frame  # its number in the run; -1: not known
 
 
 class Outbox(Generic[P]):
@@ -252,6 +253,24 @@ class Outbox(Generic[P]):
                 return [self._over(stream, answer)]
         return []
 
+    def refuse(self, is_unfit: Callable[[P], bool], why: str) -> list[Done[P]]:
+        """The run takes no frames like the first ones that wait: those are over. Gives them."""
+        stream, over = self._streams[0], []
+        for frame in list(stream.kept.values()):
+            if not is_unfit(frame.payload):
+                self._hello_due = True
+                break
+            del stream.kept[frame.counter]
+            self.frames -= 1
+            self.bytes -= frame.bytes
+            over.append(Done(frame.counter, frame.payload, Verdict.REFUSED, why))
+        return over
+
+    @property
+    def first(self) -> P | None:
+        """What is sent next of all that is kept."""
+        return next((frame.payload for frame in self._streams[0].kept.values()), None)
+
     def in_flight(self) -> int:
         return sum(not frame.queued for frame in self._streams[0].kept.values())
 
@@ -364,7 +383,7 @@ class Outbox(Generic[P]):
         self.frames -= 1
         self.bytes -= frame.bytes
         stream.gave_up = [one for one in stream.gave_up if one[1] > frame.counter]
-        return Done(frame.counter, frame.payload, answer.verdict, answer.why)
+        return Done(frame.counter, frame.payload, answer.verdict, answer.why, answer.frame)
 
     def _end(self, stream: StreamState[P]) -> None:
         if not stream.ended or stream.kept:

@@ -81,11 +81,18 @@ class Expected(msgspec.Struct, frozen=True):
     def fault(self, header: FrameHeader) -> str:
         """Why the frame cannot be taken, or ""."""
         if header.shape != self.shape or header.dtype != self.dtype:
-            return (
-                f"frame {header.counter} is {_size(header.shape)} {header.dtype}; "
-                f"this run takes {_size(self.shape)} {self.dtype} (camera.width, camera.height, camera.dtype)"
-            )
+            return f"frame {header.counter} is {_size(header.shape)} {header.dtype}; {self._wanted}"
         return ""
+
+    def fault_of_source(self, hello: Hello) -> str:
+        """Why none of a source's frames can be taken, or "": also where it does not say what they are."""
+        if hello.shape is None or (hello.shape, hello.dtype) == (self.shape, self.dtype):
+            return ""
+        return f"the frames of {hello.source!r} are {_size(hello.shape)} {hello.dtype}; {self._wanted}"
+
+    @property
+    def _wanted(self) -> str:
+        return f"this run takes {_size(self.shape)} {self.dtype} (camera.width, camera.height, camera.dtype)"
 
 
 class Reception:
@@ -168,6 +175,13 @@ class Reception:
 
     def _hello(self, identity: bytes, hello: Hello, t_ns: int) -> None:
         self._count("hellos", 1)
+        fault = self._expected.fault_of_source(hello)
+        if fault and not self._intake.knows(hello.stream, hello.previous):
+            # Once, before its first frame, and without making it the source that speaks.
+            self._say_once(fault, f"a source was refused: {fault}")
+            shape, dtype = self._expected.shape, self._expected.dtype
+            self._answer(identity, t_ns, Verdict.REFUSED, hello, why=fault, shape=shape, dtype=dtype)
+            return
         verdict = self._intake.hello(hello, t_ns)
         if isinstance(verdict, Busy):
             self._busy(identity, hello, verdict, t_ns)
@@ -198,6 +212,15 @@ class Reception:
             self._log("info", "the source said bye")
 
     def _frame(self, identity: bytes, header: FrameHeader, t_ns: int) -> None:
+        fault = self._expected.fault(header)
+        if fault and not self._intake.knows(header.stream, header.previous):
+            # Of a source that never gave a frame: it is not this run's, so it is none that the run lost.
+            self._drain()
+            self._count("refused", 1)
+            self._intake.unfit(header.stream, header.counter)
+            self._say_once(fault.partition(";")[0].partition(" is ")[2], f"refused: {fault}")
+            self._answer(identity, t_ns, Verdict.REFUSED, header, why=fault)
+            return
         verdict = self._intake.frame(header, t_ns)
         if isinstance(verdict, Take):
             self._take(identity, header, verdict, t_ns)
@@ -247,7 +270,7 @@ class Reception:
         self._intake.commit(take.known)
         self._count("received", 1)
         self._count("bytes", wanted)
-        self._answer(identity, t_received_ns, Verdict.TAKEN, header)
+        self._answer(identity, t_received_ns, Verdict.TAKEN, header, frame=take.known.frame)
 
     # ---- answers
 

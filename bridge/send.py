@@ -152,10 +152,12 @@ class _Delivery:
         self._deleted = 0
         self._told = 0.0
         self._started = 0.0  # with the first frame: a simulation takes a while to prepare
+        kind = source.kind()
         room = 64 if source.live and source.waits else None  # files wait in their folder
         self._sender = Sender(
             address, source=(name or source.name)[:200], live=source.live and not source.waits, fps=fps or 0.0,
-            on_done=self._done, buffer_frames=room, keys=keys,
+            shape=kind[0] if kind else None, dtype=kind[1] if kind else "", on_done=self._done, buffer_frames=room,
+            keys=keys,
         )  # fmt: skip
 
     def run(self, connect_s: float | None) -> Report:
@@ -178,7 +180,7 @@ class _Delivery:
         while not self._stopping():
             with contextlib.suppress(PeerError):
                 return self._sender.connect(TICK_S)
-            if end is not None and time.monotonic() > end:
+            if self._sender.unfit or (end is not None and time.monotonic() > end):
                 self._sender.close(0.0)
                 raise self._sender.not_welcome(connect_s or 0.0)
             self._tick()

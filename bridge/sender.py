@@ -52,6 +52,7 @@ class Outcome(msgspec.Struct, frozen=True):
     why: str
     token: Any = None
     cause: Cause | None = None  # why it was given up
+    frame: int = -1  # its number in the run, if taken; -1 also if the answer that said it was lost on the way
 
 
 class Statistics(msgspec.Struct, frozen=True):
@@ -89,6 +90,8 @@ class Sender(Desk):
         source: str = "camera",
         live: bool = True,
         fps: float = 0.0,
+        shape: tuple[int, int] | None = None,
+        dtype: str = "",
         buffer_frames: int | None = None,
         buffer_mb: float = 512,
         checksum: bool = True,
@@ -98,6 +101,8 @@ class Sender(Desk):
     ) -> None:
         """`live=False`: a finite source, for which `send` waits and nothing is ever dropped.
 
+        `shape` (height, width) and `dtype` of the frames to come, where known: a run that takes others says so before
+        the first frame; otherwise it hears of them with the first frame.
         `buffer_frames` and `buffer_mb` bound what is kept without an answer (live: 1024 frames, finite: 32).
         `on_done` is called in the sender's thread with the `Outcome` of every frame.
         `keys`: the folder of `client.key_secret` and `server.key`, for a run with `camera.encrypt`.
@@ -105,7 +110,10 @@ class Sender(Desk):
         """
         if not _ADDRESS.fullmatch(address):
             raise ValueError(f"address: {address!r} is none; write tcp://host:50052 (or ipc:///path, on this machine)")
-        self._hello = wire.Hello(stream=0, source=source, host=platform.node(), live=live, fps=fps, boot_id=boot_id())
+        self._hello = wire.Hello(
+            stream=0, source=source, host=platform.node(), live=live, fps=fps, boot_id=boot_id(), shape=shape,
+            dtype=dtype,
+        )  # fmt: skip
         self._live = live
         self._checksum = checksum
         self._on_done = on_done
@@ -124,6 +132,7 @@ class Sender(Desk):
         self._outcomes: list[Outcome] = []
         self._is_open = False
         self.welcome: Answer | None = None  # the receiver's first answer: what the run expects, where to resume
+        self.unfit = ""  # why the run does not take this source's frames, as it said to our hello
         self._shape_wanted: tuple[int, int] | None = None  # by the newest welcome: another run may want another
         self._link = Link(address, self, clock, client_keys(keys) if keys is not None else None)
         self.address = address
@@ -142,13 +151,15 @@ class Sender(Desk):
 
     def connect(self, timeout_s: float = 10.0) -> Answer:
         """Wait until the receiver has said welcome. Raises PeerError, with the reason, if it does not."""
-        if not self._wait(lambda: self.welcome is not None, timeout_s):
+        if not self._wait(lambda: self.welcome is not None or bool(self.unfit), timeout_s) or self.unfit:
             raise self.not_welcome(timeout_s)
         assert self.welcome is not None
         return self.welcome
 
     def not_welcome(self, timeout_s: float) -> PeerError:
         """The error for who waited so long in vain."""
+        if self.unfit:
+            return PeerError(f"{self.address}: {self.unfit}")
         if self._trouble:
             return PeerError(f"{self.address}: no welcome in {timeout_s:g} s: {self._trouble}")
         return PeerError(
@@ -237,7 +248,8 @@ class Sender(Desk):
             self._outbox.finish()
         self._link.wake()
         try:
-            if not self._wait(lambda: self._outbox.closed, timeout_s):
+            # A run that never took a frame of this source has nothing to be told.
+            if not self._wait(lambda: self._outbox.closed or (self.unfit and not self._outbox.frames), timeout_s):
                 with self._changed:
                     for frame in self._outbox.abandon(Cause.SENDER_STOPPED):
                         self._let_go(frame.payload, Cause.SENDER_STOPPED)
@@ -276,6 +288,10 @@ class Sender(Desk):
     def compose(self, due: Due, t_sent_ns: int) -> tuple[bytes, Any | None]:
         if isinstance(due, HelloDue):
             hello = msgspec.structs.replace(self._hello, stream=due.stream, previous=due.previous, t_sent_ns=t_sent_ns)
+            with self._changed:
+                first = self._outbox.first
+            if first is not None:
+                hello = msgspec.structs.replace(hello, shape=first.header.shape, dtype=first.header.dtype)
             return wire.encode(hello), None
         if isinstance(due, ByeDue):
             bye = wire.Bye(
@@ -312,7 +328,13 @@ class Sender(Desk):
                 if self._trouble != answer.why and self._on_done is None and answer.verdict is Verdict.REFUSED:
                     _log.warning("refused: %s", answer.why)
                 self._trouble = answer.why
+            if answer.verdict is Verdict.REFUSED and answer.stream and answer.counter < 0:
+                self.unfit = answer.why
+                wanted = answer.shape, answer.dtype
+                for done in self._outbox.refuse(lambda p: (p.header.shape, p.header.dtype) != wanted, answer.why):
+                    self._over(done)
             if answer.verdict is Verdict.WELCOME:
+                self.unfit = ""
                 if answer.boot_id and answer.boot_id == self._hello.boot_id:
                     self._offset.same_clock()
                 self.welcome = self.welcome or answer
@@ -348,7 +370,7 @@ class Sender(Desk):
     def _over(self, done: Done[Picture]) -> None:
         self._tally[done.verdict.value] += 1
         self._pool.release(done.payload)
-        self._outcomes.append(Outcome(done.counter, done.verdict, done.why, done.payload.token))
+        self._outcomes.append(Outcome(done.counter, done.verdict, done.why, done.payload.token, frame=done.frame))
 
     def _let_go(self, picture: Picture, cause: Cause) -> None:
         self._gave_up[cause] += 1
@@ -368,7 +390,7 @@ class Sender(Desk):
             self._tally["skipped"] += counter - self._last_counter - 1
         self._last_counter = counter
 
-    def _wait(self, condition: Callable[[], bool], timeout_s: float | None) -> bool:
+    def _wait(self, condition: Callable[[], object], timeout_s: float | None) -> bool:
         """Wait until it holds. The clock is read each time, the wake-up is a hint."""
         end = None if timeout_s is None else time.monotonic() + timeout_s
         with self._changed:

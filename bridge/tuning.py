@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import SettingsError
-from engine.live import FIXED, LIVE_KEYS, LiveSettings, Recording, Version
+from engine.live import LIVE_KEYS, LiveSettings, Recording, Version
 from engine.rings import Rings
 from engine.rows import FILTERS, RESULT_META, ROW
 from engine.settings import changed
+from engine.settings_names import fields_of
 from engine.shm.versions import KEPT, VersionGoneError
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Tuning:
         return rows[: int(meta["rows"][0])], {"found": int(meta["found"][0]), "removed": filtered}
 
     def _wanted(self, values: Mapping[str, Any]) -> Experiment:
-        fixed = [key for key in values if key not in LIVE_KEYS and (key in FIXED or not _is_live_section(key))]
+        fixed = [key for key in values if key not in LIVE_KEYS and _exists(key)]
         if fixed:
             raise SettingsError(
                 f"{', '.join(fixed)}: cannot be changed while a run goes on; "
@@ -139,8 +140,9 @@ class Tuning:
         return int(frames.record(first)["settings"][0]) if frames.newest >= 0 else self.live.newest
 
 
-def _is_live_section(key: str) -> bool:
-    return key.partition(".")[0] in ("tracking", "linking")
+def _exists(key: str) -> bool:
+    section, _, name = key.partition(".")
+    return section == "notes" or name in fields_of(section)
 
 
 def _different(before: Version, after: Version) -> dict[str, Any]:

@@ -130,6 +130,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="a
     verdict: Verdict
     stream: Stream = 0  # of the message that is answered
     counter: int = -1  # of the frame that is answered, -1 if it was none
+    frame: int = -1  # to a frame that was taken just now: its number in the run
     next: int = -1  # next counter wanted of this stream, -1 if nothing of it is known
     resume: int = -1  # in a welcome: next counter wanted of this source if an earlier start of it never said bye
     why: str = ""

@@ -187,7 +187,10 @@ def _overrides(overrides: Iterable[str], faults: list[Fault]) -> Layer:
         if equals and dot:
             _give_text(layer, section, key, text.strip(), f"--set {override}", faults)
         else:
-            faults.append(Fault(f"--set {override}", "it must be section.key=value, as in tracking.diameter=11"))
+            known = nearest(name.strip()) if equals and not dot else ""
+            hint = known if known.startswith("Did") else ""
+            said = "it must be section.key=value, as in tracking.diameter=11"
+            faults.append(Fault(f"--set {override}", said, "", hint))
     return layer
 
 

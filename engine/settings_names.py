@@ -29,8 +29,15 @@ def nearest(name: str) -> str:
     """A hint at the section or key that was probably meant; empty if none comes near."""
     section, dot, key = name.partition(".")
     if not dot:
+        whole = [f"{other}.{name}" for other in SECTIONS if name in fields_of(other) and name != "enabled"]
+        if whole:
+            return f"Did you mean {' or '.join(whole)}?"
         close = difflib.get_close_matches(name, SECTIONS, n=1)
-        return f"Nearest: [{close[0]}]." if close else f"Sections: {', '.join(SECTIONS)}."
+        if close:
+            return f"Nearest: [{close[0]}]."
+        keys = {known: f"{other}.{known}" for other in reversed(SECTIONS) for known in fields_of(other)}
+        close = difflib.get_close_matches(name, keys, n=1, cutoff=0.75)
+        return f"Did you mean {keys[close[0]]}?" if close else f"Sections: {', '.join(SECTIONS)}."
     close = difflib.get_close_matches(key, fields_of(section), n=1)
     if close:
         return f"Nearest: {section}.{close[0]}."

@@ -245,7 +245,7 @@ class LiveFeed:
     def _fetch_picture(self, client: Client) -> None:
         view = self.view
         try:
-            image = client.get_latest_image(view.most_px, view.region, saturated=True)
+            image = client.get_latest_image(view.most_px, view.region, saturated=True, clip=True)
         except PeerError as error:
             if "has not answered" in str(error):
                 raise

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
@@ -19,6 +20,7 @@ from engine.errors import PeerError, SettingsError
 
 ORDERS = ("trap", "catch", "move", "rotate", "assemble", "release", "halt", "arm", "disarm", "feedback", "state")
 ANSWER_S = 2.0
+TAKEN_WITHIN_S = 0.3
 
 
 def light_address(run_id: str) -> str:
@@ -99,10 +101,11 @@ class Errand:
         self._address = light_address(run_id)
         self._numbers = itertools.count(1)
         self._socket: zmq.Socket[bytes] | None = None
+        self._unsent: dict[int, tuple[bytes, float]] = {}  # until when somebody has to take it
         self._answers: dict[int, dict[str, Any]] = {}
 
     def send(self, order: str, values: Mapping[str, Any]) -> int:
-        """Forward it; the number to poll for. Raises PeerError if nobody takes it."""
+        """Forward it as soon as somebody is there to take it; the number to poll for. Never waits."""
         if self._socket is None:
             self._context = zmq.Context()
             self._socket = self._context.socket(zmq.DEALER)
@@ -114,13 +117,19 @@ class Errand:
             self._socket.connect(self._address)
         number = next(self._numbers)
         message = msgspec.msgpack.encode({"id": number, "order": order, "values": dict(values)})
-        if not self._socket.poll(300, zmq.POLLOUT):
-            raise PeerError("the process of the light is not there at the moment")
-        self._socket.send(message, zmq.NOBLOCK)
+        self._unsent[number] = message, time.monotonic() + TAKEN_WITHIN_S
+        self._hand_over()
         return number
 
     def poll(self, number: int, over: bool) -> dict[str, Any] | None:
-        """The result, None: not yet. Raises SettingsError (refused) or PeerError (`over`, and no answer)."""
+        """The result, None: not yet.
+
+        Raises SettingsError (refused), PeerError (nobody took it, or `over` and no answer).
+        """
+        self._hand_over()
+        if number in self._unsent and (over or time.monotonic() > self._unsent[number][1]):
+            del self._unsent[number]
+            raise PeerError("the process of the light is not there at the moment")
         while self._socket is not None and self._socket.poll(0):
             answer = msgspec.msgpack.decode(self._socket.recv())
             self._answers[answer["id"]] = answer
@@ -133,6 +142,14 @@ class Errand:
             raise SettingsError(found["error"])
         result: dict[str, Any] = found["result"]
         return result
+
+    def _hand_over(self) -> None:
+        """Send what waits, in order, if somebody is connected."""
+        for number, (message, _) in list(self._unsent.items()):
+            if self._socket is None or not self._socket.poll(0, zmq.POLLOUT):
+                return
+            self._socket.send(message, zmq.NOBLOCK)
+            del self._unsent[number]
 
     def close(self) -> None:
         if self._socket is not None:

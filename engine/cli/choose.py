@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.errors import MachineError, SettingsError
+from engine.plan import Plan
 from engine.runs import FoundRun, living
 
 
@@ -23,6 +24,16 @@ def choose(name: str | None) -> FoundRun:
     if not found:
         raise SettingsError(f"{name}: no run of that name is going on. Going on: {known}")
     raise SettingsError(f"{len(found)} runs are going on, name one of them: {known}")
+
+
+def called(plan: Plan) -> str:
+    """A run as answers name it: the beginning of its id, and where it is."""
+    return f"run {plan.run_id[:6]} ({plan.run_folder})"
+
+
+def facts_of(plan: Plan) -> dict[str, str]:
+    """The same for programs."""
+    return {"run_id": plan.run_id, "run_folder": plan.run_folder}
 
 
 def _is_called(run: FoundRun, name: str) -> bool:

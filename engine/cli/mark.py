@@ -18,12 +18,14 @@ def command(text: tuple[str, ...], run: str | None, as_json: bool) -> None:
     """
     from bridge.client import Client
     from bridge.control import local_address
-    from engine.cli.choose import choose
+    from engine.cli.choose import called, choose, facts_of
 
     message = " ".join(text)
-    with Client(local_address(choose(run).plan.run_id)) as client:
+    plan = choose(run).plan
+    with Client(local_address(plan.run_id)) as client:
         frame = client.mark(message)
     if as_json:
-        output.result_json({"frame": frame, "text": message})
+        output.result_json({"frame": frame, "text": message} | facts_of(plan))
     else:
-        output.result(f"marked at frame {frame}")
+        where = f"at frame {frame}" if frame >= 0 else "before the first frame"
+        output.result(f"{called(plan)}: marked {where}")

@@ -14,11 +14,11 @@ from engine.cli import output
 @click.option("--run", help="The beginning of its id, its folder or its process number, where several go on.")
 def command(text: tuple[str, ...], run: str | None) -> None:
     """Write TEXT into the events of the run that is going on: "new sample", "laser on"."""
-    from engine.cli.choose import choose
+    from engine.cli.choose import called, choose
     from engine.clocks import monotonic_ns
     from engine.process import Log
 
     plan = choose(run).plan
     message = " ".join(text)
     Log(Path(plan.run_folder) / "events.jsonl", "note")("info", message, event="note", t_ns=monotonic_ns())
-    output.talk(f"noted in {plan.run_folder}")
+    output.talk(f"{called(plan)}: noted")

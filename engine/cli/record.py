@@ -23,16 +23,17 @@ def command(action: str, name: str, before: float, for_s: float, run: str | None
     """
     from bridge.client import Client
     from bridge.control import local_address
-    from engine.cli.choose import choose
+    from engine.cli.choose import called, choose, facts_of
 
     if action != "start" and (name or before or for_s):
         raise click.UsageError("NAME, --before and --for belong to `record start`.")
-    with Client(local_address(choose(run).plan.run_id)) as client:
+    plan = choose(run).plan
+    with Client(local_address(plan.run_id)) as client:
         done = client.record(action, name, before_s=before, for_s=for_s)
     if as_json:
-        output.result_json(done)
+        output.result_json(done | facts_of(plan))
         return
     take = f"take {done['take']}" + (f" ({done['name']})" if done["name"] else "")
     when = "the next frame" if done["from_frame"] is None else f"frame {done['from_frame']}"
     state = {"on": "is recorded from", "paused": "is paused from", "off": "ended before"}[done["state"]]
-    output.result(f"{take} {state} {when}" + ("" if done["state"] == "off" else " on"))
+    output.result(f"{called(plan)}: {take} {state} {when}" + ("" if done["state"] == "off" else " on"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.cli import output
+from engine.toml_text import literal
 
 if TYPE_CHECKING:
     from bridge.client import Client, Settings
@@ -26,23 +27,34 @@ def command(key: str | None, value: str | None, undo: bool, run: str | None, as_
     """
     from bridge.client import Client
     from bridge.control import local_address
-    from engine.cli.choose import choose
+    from engine.cli.choose import called, choose, facts_of
 
     if (key is None) != (value is None) or (undo and key is not None):
         raise click.UsageError("Give a key and its value, or --undo, or nothing.")
-    with Client(local_address(choose(run).plan.run_id)) as client:
+    plan = choose(run).plan
+    with Client(local_address(plan.run_id)) as client:
         settings = _done(client, key, value, undo)
     facts = {
         "version": settings.version, "from_frame": settings.from_frame,
         **{f"{section}.{name}": getattr(getattr(settings, section), name) for section, name in _live()},
     }  # fmt: skip
     if as_json:
-        output.result_json(facts)
+        output.result_json(facts | {"changes": settings.changes} | facts_of(plan))
     elif key is None and not undo:
+        output.result(called(plan))
         output.result(output.table([(name, str(each)) for name, each in facts.items() if name != "from_frame"]))
     else:
-        when = "the next frame" if settings.from_frame is None else f"frame {settings.from_frame}"
-        output.result(f"settings version {settings.version}, from {when} on")
+        output.result(f"{called(plan)}: {_said(settings, undo)}")
+
+
+def _said(settings: Settings, undo: bool) -> str:
+    """What is in force now, from when on, and what that changed."""
+    if not settings.changes:
+        return f"nothing is different; settings version {settings.version} stays"
+    when = "the next frame" if settings.from_frame is None else f"frame {settings.from_frame}"
+    changes = ", ".join(f"{name} = {literal(value)}" for name, value in settings.changes.items())
+    back = "again " if undo else ""
+    return f"settings version {settings.version}, from {when} on: {back}{changes}"
 
 
 def _done(client: Client, key: str | None, value: str | None, undo: bool) -> Settings:

@@ -23,9 +23,10 @@ def command(run: str | None, force: bool, wait_s: float) -> None:
 
     RUN is the beginning of its id, its folder or its process number; without it, the only one that is going on.
     """
-    from engine.cli.choose import choose
+    from engine.cli.choose import called, choose
 
     plan = choose(run).plan
+    output.talk(f"{called(plan)}: is asked to end{' at once' if force else ''}")
     try:
         pidfd = os.pidfd_open(plan.pid)
     except ProcessLookupError:

@@ -144,7 +144,8 @@ def _supervise(
         rings = stack.enter_context(_rings(plan))
         log("info", "run started", run_id=plan.run_id, shared_bytes=rings.bytes)
         if not onlooker.line.quiet:
-            say(f"run {plan.run_folder}  ({rings.bytes / 2**20:.0f} MiB of shared memory)")
+            mib = f"{rings.bytes / 2**20:.0f} MiB of shared memory"
+            say(f"run {plan.run_id[:6]}  {plan.run_folder}  ({mib})")
         children = [Child(process, rings.block(process.name), path, template) for process in plan.processes]
         supervisor = Supervisor(plan, rings, children, template, onlooker, duration_s, say)
         supervisor.run()

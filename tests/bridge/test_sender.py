@@ -149,8 +149,9 @@ def test_a_program_that_does_not_ask_hears_of_its_losses(caplog: pytest.LogCaptu
         for n in range(3):
             sender.send(image(n, shape=(5, 7)), counter=n)
         sender.close()
-    assert len(caplog.messages) == 3
-    assert "refused: frame 0 is 7x5" in caplog.messages[0]
+        assert sender.statistics.refused == 3
+    assert len(caplog.messages) == 1, "once for the source, not for each frame"
+    assert "refused: the frames of 'camera' are 7x5 uint16; this run takes 64x48 uint16" in caplog.messages[0]
 
 
 def test_an_address_that_is_none_is_refused_at_once() -> None:

@@ -86,9 +86,12 @@ def _converse(client: Client, run: Any, lab: Laboratory, facts: dict[str, Any]) 
         with pytest.raises(SettingsError) as caught:
             client.configure(wrong)
         facts["faults"].append(str(caught.value))
-    with pytest.raises(PeerError) as refused:
+    with pytest.raises(SettingsError) as refused:
         client.upload_image(np.zeros((3, 3), np.uint16))
     facts["size"] = str(refused.value)
+    with Client(client.address, timeout_s=0.3) as second, pytest.raises(PeerError) as occupied:
+        second.upload_image(np.zeros((256, 256), np.uint16), source="by hand")
+    facts["occupied"] = str(occupied.value)
     run.kill("linker-0")  # whoever takes over knows the versions
     facts["linking"] = client.configure_linking(search_range=7.5, memory=5)
     before = run.pid("control")
@@ -194,6 +197,7 @@ def test_what_cannot_be_is_refused_with_the_reason(story: Story) -> None:
     assert "10" in memory
     assert "too small for a run" in separation
     assert "3 x 3 uint16" in story.facts["size"]
+    assert 'another source "simulated' in story.facts["occupied"]
 
 
 def test_who_waits_for_too_many_answers_is_refused_before_anything_is_done(story: Story) -> None:

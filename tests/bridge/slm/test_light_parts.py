@@ -164,8 +164,12 @@ def test_an_order_is_answered_refused_or_said_to_have_no_taker():
         return {"did": order}
 
     nobody, errand = Errand(run_id + "x"), Errand(run_id)
+    began = time.monotonic()
+    unheard = nobody.send("arm", {})
+    assert nobody.poll(unheard, False) is None
+    assert time.monotonic() - began < 0.2, "the control server has others to answer meanwhile"
     with pytest.raises(PeerError, match="not there"):
-        nobody.send("arm", {})
+        nobody.poll(unheard, True)
     with Office(run_id, do) as office:
         numbers = {order: errand.send(order, {}) for order in ("arm", "bad")}
         end = time.monotonic() + 10
