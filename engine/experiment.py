@@ -215,7 +215,7 @@ class Record(Section, frozen=True, kw_only=True):
     tiff_compression: Annotated[
         Literal["lzw", "zstd", "deflate", "none"], Meta(description='"lzw", "zstd", "deflate" or "none"')
     ] = "lzw"
-    tiff_stack: Annotated[bool, Meta(description="all of them as pages of one BigTIFF instead")] = False
+    tiff_stack: Annotated[bool, Meta(description="all of them as pages of one OME-TIFF instead")] = False
     part_gb: Annotated[NonNegative, Meta(description="images: a new file at this size; 0: one file")] = 0.0
     part_min: Annotated[NonNegative, Meta(description="images: a new file after so many minutes; 0: one file")] = 0.0
     csv_rows_s: Annotated[

@@ -21,7 +21,9 @@ from recorders.join import accounting, lost_ranges
 from recorders.metadata import read_group
 from recorders.parts import Part, frame_blocks, opened, owned_blocks, part_paths, read_parts
 from recorders.run import Run
+from recorders.runfolder import RunFolder
 from recorders.tables import FRAMES, LOST, NO_CODE, PAUSED, Table
+from recorders.tiff_pictures import check_tiffs
 
 READ = ("frame", "sequence", *(f"removed_{name}" for name in FILTERS), "overflow", "t_camera_ns", "t_received_ns")
 READ += ("t_published_ns", "settings", "state_code", "step_code")
@@ -79,6 +81,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     fps: float  # measured from camera times; 0 if there are too few frames
     images: int  # camera frames in the HDF5 files
     images_compared: int  # of them found equal to the sender's checksum, or not
+    tiffs: int  # camera frames in TIFF files, or in a stack
+    tiffs_compared: int  # of them found equal to the sender's checksum, or not
     crops: int  # pictures of single particles, each read and compared with its checksum
     rows: int
     particles: int
@@ -117,6 +121,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         ]
         if self.images:
             lines.append(f"  images    {self.images}, all decoded, {self.images_compared} compared by checksum")
+        if self.tiffs:
+            lines.append(f"  TIFF      {self.tiffs}, all decoded, {self.tiffs_compared} compared by checksum")
         if self.crops:
             lines.append(f"  crops     {self.crops}, all decoded and compared by checksum")
         if self.latency_ms:
@@ -148,6 +154,7 @@ def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None
     frames: Table = np.concatenate([np.zeros(0, FRAMES)[list(READ)], *frame_blocks(parts, READ)])
     images = run.path.with_name(run.path.name.replace("tracking_", "images_", 1))
     pictures = check_images(images, progress=progress)
+    tiffs, tiffs_compared, tiff_faults = _check_tiffs(run, parts, progress)
     crops, crop_faults = check_crops(run.path.with_name(run.path.name.replace("tracking_", "crops_", 1)), progress)
     metadata = run.metadata
     with opened(paths[0]) as file:
@@ -178,6 +185,8 @@ def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None
         fps=fps,
         images=pictures.frames,
         images_compared=pictures.compared,
+        tiffs=tiffs,
+        tiffs_compared=tiffs_compared,
         crops=crops,
         rows=rows,
         particles=particles,
@@ -191,9 +200,17 @@ def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None
         ],
         settings=_settings(arrived),
         events={str(kind): int(n) for kind, n in run.events["kind"].value_counts(sort=False).items()},
-        faults=_check_frames(frames, losses, live) + faults + pictures.faults + crop_faults,
+        faults=_check_frames(frames, losses, live) + faults + pictures.faults + tiff_faults + crop_faults,
         notes=_notes(parts, len(paths), complete, live, repaired),
     )
+
+
+def _check_tiffs(
+    run: Run, parts: list[Part], progress: Callable[[int, int], None] | None
+) -> tuple[int, int, list[str]]:
+    columns = ("frame", "checksum")
+    frames: Table = np.concatenate([np.zeros(0, FRAMES)[list(columns)], *frame_blocks(parts, columns)])
+    return check_tiffs(RunFolder(run.path.parent), frames, run.settings.camera.shape_hw, progress)
 
 
 def _state(complete: bool, repaired: str) -> str:

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recorders.parts import RunError
-from recorders.pictures import Pictures
 from recorders.playback import is_recording
 from recorders.run import Run
+from recorders.tiff_pictures import Kept
 
 Layer = tuple[Any, dict[str, Any], str]
 
@@ -49,7 +49,7 @@ class LazyFrames:
 
     ndim = 3
 
-    def __init__(self, pictures: Pictures) -> None:
+    def __init__(self, pictures: Kept) -> None:
         """Raises RunError if there are none."""
         numbers = pictures.numbers
         if not len(numbers):

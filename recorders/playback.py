@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from engine.frames import TimeSource
 from recorders.parts import RunError
-from recorders.pictures import Pictures
 from recorders.run import Run
 from recorders.tables import LOST, TIME_SOURCE_WORDS, Table
+from recorders.tiff_pictures import Kept
 
 BETWEEN_SEQUENCES = 20_001
 """Counters left out between two sequences: more than the 10 000 that a gap within one may have."""
@@ -59,7 +59,7 @@ class Recording:
         """Raises RunError if there is no recording, or it holds no frames."""
         self.run = Run.open(path)
         self.folder = self.run.path.parent
-        self._pictures: Pictures = self.run.frames
+        self._pictures: Kept = self.run.frames
         self.numbers = self._pictures.numbers
         if not len(self.numbers):
             raise RunError(f"{self.folder} holds no camera frames: none was recorded before it ended")

@@ -25,8 +25,11 @@ from recorders.join import ROOM, replace, write_joined
 from recorders.particles import NAME, particles_of
 from recorders.parts import Part, RunError, opened, owned_blocks, part_paths, read_parts, read_rows
 from recorders.pictures import link_into, linked_frames
+from recorders.run import Run
+from recorders.runfolder import RunFolder
 from recorders.slm import write_slm
 from recorders.streams import write_streams
+from recorders.tiff_ome import finish
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,9 @@ def repair(first: Path) -> Repaired:
             raise RunError(f"{path} is being written, or read by another program: repair it when that has ended")
     try:
         done = [f"{path.name}: its mark of a dead writer was taken away" for path in files if h5clear.clear(path)]
+        stack = RunFolder(first.parent).tiff_stack
+        if stack.exists() and finish(stack, first.parent.name, _pixel_um(first)):
+            done.append(f"{stack.name} was closed: it is an OME-TIFF now")
         paths, parts = part_paths(first), read_parts(first)
         found = _wrong(first, images, crops, parts) if parts else []
         if found:
@@ -60,6 +66,10 @@ def repair(first: Path) -> Repaired:
     except OSError as error:
         raise MachineError(f"{first.parent} cannot be written: {error}. The recording is as it was.") from None
     return Repaired(first, done)
+
+
+def _pixel_um(first: Path) -> float:
+    return Run.open(first).settings.camera.pixel_um
 
 
 def _wrong(first: Path, images: Path, crops: Path, parts: list[Part]) -> list[str]:

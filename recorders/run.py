@@ -7,6 +7,7 @@ DataFrames, frame numbers as they are in the files.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,12 @@ from recorders.metadata import read_group
 from recorders.particles import NAME, particles_of
 from recorders.parts import Part, RunError, opened, part_paths, read_parts, read_rows
 from recorders.pictures import Pictures
+from recorders.runfolder import RunFolder
 from recorders.slm import read_slm
 from recorders.streams import read_streams
 from recorders.tables import EVENTS, EXTRA, FRAMES, PAUSED, Table, joined_text, once
 from recorders.takes import takes_of
+from recorders.tiff_pictures import Kept, TiffPictures
 
 GROUPS = ("acquisition_params", "tracking_config", "system_info", "processing_metrics")
 
@@ -60,18 +63,20 @@ class Run:
         return self._parts
 
     @property
-    def frames(self) -> Pictures:
+    def frames(self) -> Kept:
         """The images, where images were recorded: `frames[i]` is `(height, width)` of frame number i.
 
-        Raises RunError if there are none.
+        From the HDF5 files, or from TIFF where there are none. Raises RunError if there are neither.
         """
         first = self.path.with_name(self.path.name.replace("tracking_", "images_", 1))
-        if not part_paths(first):
-            raise RunError(
-                f"{self.path.name} holds no images, only what was tracked in them. Where the camera software kept its "
-                "files, the column file_name of frames_table names them."
-            )
-        return Pictures(first)
+        if part_paths(first):
+            return Pictures(first)
+        with suppress(RunError):
+            return TiffPictures(RunFolder(self.path.parent))
+        raise RunError(
+            f"{self.path.name} holds no images, only what was tracked in them. Where the camera software kept its "
+            "files, the column file_name of frames_table names them."
+        )
 
     @property
     def crops(self) -> Crops:

@@ -30,6 +30,7 @@ from recorders.frame_loop import COUNTERS, record_frames, threads_for
 from recorders.pace import Pace, announce, measured
 from recorders.room import free_bytes
 from recorders.runfolder import RunFolder
+from recorders.tiff_ome import finish
 from recorders.tiff_stack import Stack
 
 __all__ = ["COUNTERS", "TiffFiles", "TiffStack", "main", "pace"]
@@ -142,6 +143,7 @@ class TiffStack(TiffFiles):
     def close(self) -> None:
         with self._writing(self._path):
             self._stack.close()
+            finish(self._path, self._folder.name, self._pixel_um)
 
 
 def pace(experiment: Experiment) -> Pace:

@@ -6,15 +6,16 @@ A page is made whole by tifffile in a thread, as a file of its own; here it is m
     2. its place is written into the directory of the page before it (8 bytes)
 
 Whatever kills the recorder, the file is a whole TIFF of the frames whose step 2 was done: what lies behind is of no
-page. tifffile's own appending does step 2 first.
+page. tifffile's own appending does step 2 first. Closed in order, it is an OME-TIFF (`recorders.tiff_ome`).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 from pathlib import Path
+
+from recorders.tiff_ome import pages_of
 
 HEADER = struct.pack("<2sHHHQ", b"II", 43, 8, 0, 0)
 """Of a BigTIFF of little-endian numbers that has no page yet: the last 8 bytes are the place of the first directory."""
@@ -76,13 +77,7 @@ def _moved(page: bytes, start: int) -> tuple[bytearray, int]:
 
 def _end_of(path: Path) -> tuple[int, int]:
     """Where the place of the next directory is to be written, and the number of the last frame; (8, -1): no page."""
-    import tifffile
-
-    with path.open("rb") as file:
-        file.seek(8)
-        if not struct.unpack("<Q", file.read(8))[0]:
-            return 8, -1
-    with tifffile.TiffFile(path) as tif:
-        page = tif.pages[-1]
-        assert isinstance(page, tifffile.TiffPage)
-        return page.offset + 8 + 20 * len(page.tags), int(json.loads(page.description)["frame"])
+    place, last = 8, -1
+    for page in pages_of(path):
+        place, last = page.directory + 8 + 20 * len(page.entries), int(page.about["frame"])
+    return place, last

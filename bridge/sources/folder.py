@@ -50,7 +50,10 @@ class Folder:
         """Nothing is held."""
 
     def _numbered(self, numbering: str) -> list[tuple[int, Path]]:
-        paths = sorted((p for p in self.path.iterdir() if is_candidate(p.name)), key=lambda p: natural(p.name))
+        found_here = [p for p in self.path.iterdir() if is_candidate(p.name)]
+        # Of a recording: files in folders of ten thousand, which are called by numbers.
+        found_here = found_here or [p for p in self.path.glob("[0-9]*/*") if is_candidate(p.name)]
+        paths = sorted(found_here, key=lambda p: natural(p.name))
         numbers = [number_of(path.name) for path in paths]
         found = [number for number in numbers if number is not None]
         if numbering == "index" or len(found) != len(paths) or len(set(found)) != len(found):

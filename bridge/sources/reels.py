@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from bridge.sources.replay import Still, UnreadableError
 from bridge.sources.stack import Stack
 from bridge.sources.tiff import NotWholeError, WrongKindError, read_frame
 from engine.errors import SettingsError
+
+HEAD_BYTES = 2048
+_TIME = re.compile(rb'"time_utc_ns": (\d+)')
 
 
 class StackReel:
@@ -75,7 +79,12 @@ class FolderReel:
 
 
 def _time_of(path: Path) -> int | None:
+    """From the beginning of the file, where we write it (30 us; tifffile takes ten times as long for all its tags)."""
     try:
+        with path.open("rb", buffering=0) as file:
+            said = _TIME.search(file.read(HEAD_BYTES))
+        if said:
+            return int(said[1])
         with tifffile.TiffFile(path) as tif:
             return int(json.loads(tif.pages[0].description)["time_utc_ns"])  # type: ignore[union-attr]
     except Exception:  # no TIFF, no description, no JSON, no time

@@ -15,8 +15,8 @@ from bridge.client import Client, FrameResult, Image, Settings
 from bridge.looking import clipped, over_limit, reduced, step_for
 from bridge.monitor.feed import Answers, Connection, Facts, View
 from recorders.parts import RunError
-from recorders.pictures import Pictures
 from recorders.run import Run
+from recorders.tiff_pictures import Kept
 
 RATE_OVER_S = 1.0
 
@@ -36,7 +36,7 @@ class ReplayFeed:
         times = self._table["t_camera_ns"]
         self._due_s = (times - times[0]) / 1e9 / speed
         try:
-            self._pictures: Pictures | None = record.frames
+            self._pictures: Kept | None = record.frames
         except RunError:
             self._pictures = None
         lost = record.lost

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from bridge.send import COUNTERS, deliver
 from bridge.sources import Source, open_source
-from bridge.sources.reels import open_reel
-from bridge.sources.replay import Replay, Still, UnreadableError
+from bridge.sources.reels import StackReel, open_reel
+from bridge.sources.replay import Reel, Replay, Still, UnreadableError
 from engine.clocks import measure_utc_offset
 from recorders.playback import DamagedError, Recording, is_recording
+from recorders.tiff_ome import pages_of
 
 if TYPE_CHECKING:
     from engine.process import Job
@@ -48,14 +49,34 @@ class RecordingReel:
         self.recording.close()
 
 
+class RecordedStackReel(StackReel):
+    """A stack that ringtrack wrote: its pages know their frame numbers and times."""
+
+    def __init__(self, path: Path, pages: list[tuple[int, int]]) -> None:
+        """`pages`: frame number and camera time (UTC nanoseconds) of each."""
+        super().__init__(path)
+        table = np.array(pages, np.int64)
+        self.counters = table[:, 0].copy()
+        if (np.diff(table[:, 1]) > 0).all():
+            self.times_ns = table[:, 1].copy()
+
+
+def _reel_of(path: Path) -> Reel:
+    if is_recording(path):
+        return RecordingReel(Recording(path))
+    if path.is_file():
+        pages = [(page.about["frame"], int(page.about["time_utc_ns"])) for page in pages_of(path)]
+        if pages:
+            return RecordedStackReel(path, pages)
+    return open_reel(path)
+
+
 def open_replay(source: str, **options: Any) -> Replay:
     """A run, a stack or a folder of TIFF files as it is to be played; `options` are those of `Replay`.
 
     Raises SettingsError or RunError, in a sentence, if there is nothing to play.
     """
-    path = Path(source).expanduser()
-    reel = RecordingReel(Recording(path)) if is_recording(path) else open_reel(path)
-    return Replay(reel, **options)
+    return Replay(_reel_of(Path(source).expanduser()), **options)
 
 
 def open_again(source: str, fps: float | None = None) -> Replay:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,10 @@ from recorders.csv import EXCEL_ROWS, CsvRecorder
 from recorders.pace import Pace
 from recorders.runfolder import RunFolder
 from recorders.tiff import TiffStack, pace
+from recorders.tiff_ome import ABOUT, finish, pages_of
+from recorders.tiff_pictures import TiffPictures
+
+TAKEN_NS = int(datetime(2026, 11, 21, 10, tzinfo=UTC).timestamp()) * 10**9
 
 
 def experiment(compression: str, dtype: str = "uint16") -> Experiment:
@@ -32,6 +38,7 @@ def write(folder: Path, frames: np.ndarray, numbers: range, compression: str = "
     for number in numbers:
         meta = np.zeros(1, FRAME_META)[0]
         meta["frame"] = number
+        meta["t_camera_ns"] = TAKEN_NS + number * 10_000_000
         sink.write(meta, sink.encode(meta, frames[number]))
     return sink
 
@@ -52,9 +59,73 @@ def test_a_stack_holds_every_frame_and_what_is_known_of_it(
     np.testing.assert_array_equal(tifffile.imread(path), frames)
     with tifffile.TiffFile(path) as tif:
         assert tif.is_bigtiff
-        assert [json.loads(page.description)["frame"] for page in tif.pages] == list(range(7))
-        assert tif.pages[3].resolution == (40000.0, 40000.0)
-        assert tif.pages[3].tags["Software"].value == "ringtrack"
+        assert tif.is_ome
+        series = tif.series[0]
+        assert (series.axes, series.shape) == ("TYX", (7, 40, 56))
+        np.testing.assert_array_equal(series.asarray(), frames)
+        ome = tifffile.xml2dict(tif.ome_metadata)["OME"]["Image"]
+    with tifffile.TiffFile(path) as tif:
+        assert [json.loads(page.description)["frame"] for page in tif.pages[1:]] == list(range(1, 7))
+        assert json.loads(tif.pages[0].tags[ABOUT].value)["frame"] == 0
+        for page in tif.pages:
+            assert page.resolution == (40000.0, 40000.0)  # pixels a centimetre
+            assert page.tags["ResolutionUnit"].value == 3
+            assert page.tags["Software"].value == "ringtrack"
+        assert tif.pages[3].tags["DateTime"].value == "2026:11:21 10:00:00"
+    assert ome["Name"] == "run_001"
+    assert ome["AcquisitionDate"].startswith("2026-11-21T10:00:00")
+    pixels = ome["Pixels"]
+    assert (pixels["PhysicalSizeX"], pixels["PhysicalSizeXUnit"]) == (0.25, "µm")
+    assert (pixels["PhysicalSizeY"], pixels["SizeT"], pixels["Type"]) == (0.25, 7, dtype)
+    assert (pixels["TimeIncrement"], pixels["TimeIncrementUnit"]) == (0.01, "s")
+    assert [plane["DeltaT"] for plane in pixels["Plane"]] == pytest.approx([n / 100 for n in range(7)])
+    pictures = TiffPictures(RunFolder(run_folder))
+    assert pictures.numbers.tolist() == list(range(7))
+    np.testing.assert_array_equal(np.stack(list(pictures)), frames)
+
+
+@pytest.mark.parametrize("killed_before", ["all", "its header", "nothing"])
+def test_a_stack_is_an_ome_tiff_or_what_it_was(
+    run_folder: Path, frames: np.ndarray, killed_before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = run_folder / "run_001_frames.tiff"
+    write(run_folder, frames, range(5))._stack.close()  # as it lies there after a kill
+    put, calls = os.pwrite, [0]
+
+    def killed(descriptor: int, data: Any, place: int) -> int:
+        calls[0] += 1
+        if killed_before == "all" or (killed_before == "its header" and place == 8):
+            raise KeyboardInterrupt
+        return put(descriptor, data, place)
+
+    monkeypatch.setattr(os, "pwrite", killed)
+    if killed_before == "nothing":
+        assert finish(path, "run_001", 0.25)
+        assert not finish(path, "run_001", 0.25)  # it is one
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            finish(path, "run_001", 0.25)
+    monkeypatch.undo()
+    assert calls[0] <= 2
+    np.testing.assert_array_equal(tifffile.imread(path), frames[:5])
+    with tifffile.TiffFile(path) as tif:
+        assert tif.is_ome == (killed_before == "nothing")
+    write(run_folder, frames, range(3, 7)).close()  # whoever goes on makes it one, of all pages
+    with tifffile.TiffFile(path) as tif:
+        assert tif.is_ome
+        np.testing.assert_array_equal(tif.series[0].asarray(), frames)
+    assert [page.about["frame"] for page in pages_of(path)] == list(range(7))
+
+
+def test_other_files_have_no_pages_of_ours(run_folder: Path, frames: np.ndarray) -> None:
+    for name, options in (
+        ("small.tif", {}),
+        ("big.tif", {"bigtiff": True}),
+        ("ome.tif", {"ome": True, "bigtiff": True}),
+    ):
+        tifffile.imwrite(run_folder / name, frames, photometric="minisblack", **options)
+        assert list(pages_of(run_folder / name)) == []
+        assert not finish(run_folder / name, "x", 0.0)
 
 
 @pytest.mark.parametrize("before", ["the page", "its half", "its place"])
