@@ -22,6 +22,18 @@ _COUNTS = {
     "bytes_recorded": ("recorded_bytes_total", "Bytes written by recorders"),
 }
 
+_BY_NAME = {
+    "frame_count": "Frames tracked so far",
+    "track_count": "Particles in the newest frame",
+    "process_rate": "Frames published a second",
+    "error_count": "Frames lost before the recorders, and frames whose tracking failed",
+    "mean_ms": "From received to published, mean over the newest frames",
+    "peak_ms": "From received to published, the longest of the run",
+    "queue_depth": "Frames received and not published yet",
+    "worker_utilisation": "Share of their time that trackers work, 0 to 1",
+}
+"""Under the names that `Client.metrics` has, besides those that Prometheus's customs ask for."""
+
 
 def as_text(metrics: dict[str, Any], viewers: int) -> str:
     """One metric a line, each with its help and type."""
@@ -30,6 +42,9 @@ def as_text(metrics: dict[str, Any], viewers: int) -> str:
         for key, (name, says) in table.items():
             lines += [f"# HELP ringtrack_{name} {says}", f"# TYPE ringtrack_{name} {kind}"]
             lines.append(f"ringtrack_{name} {_number(metrics[key])}")
+    for key, says in _BY_NAME.items():
+        lines += [f"# HELP ringtrack_{key} {says}", f"# TYPE ringtrack_{key} gauge"]
+        lines.append(f"ringtrack_{key} {_number(metrics[key])}")
     lines += [
         "# HELP ringtrack_step_seconds Time of a step over the newest frames",
         "# TYPE ringtrack_step_seconds gauge",

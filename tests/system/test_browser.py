@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import os
 import re
@@ -16,8 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tornado.websocket
+from PIL import Image
 
 from tests.system.running import Laboratory, free_port, wait_until
 
@@ -115,6 +118,23 @@ BRIGHT_AT_PARTICLES = """(() => {
   }
   return many && p.place === h.place ? [many, hits] : null;
 })()"""
+ON_ITS_RING = """(() => {
+  const p = ringtrack.particles, v = ringtrack.view, c = document.getElementById("over"), g = c.getContext("2d");
+  const k = devicePixelRatio, all = g.getImageData(0, 0, c.width, c.height).data;
+  const at = (x, y) => all[4 * (Math.floor(y) * c.width + Math.floor(x)) + 3] > 60;
+  const lit = (x, y) => [-1, 0, 1].some(u => [-1, 0, 1].some(v => at(x + u, y + v)));
+  let many = 0, ring = 0, middle = 0;
+  for (let i = 0; i < p.count; i++) {
+    const x = ((p.f[4 * i] + .5) * v.zoom + v.panX) * k, y = ((p.f[4 * i + 1] + .5) * v.zoom + v.panY) * k;
+    const r = Math.max(4, (p.f[4 * i + 2] * 1.8 + 1) * v.zoom) * k;
+    many++;
+    for (const [dx, dy] of [[r, 0], [-r, 0], [0, r], [0, -r]]) ring += lit(x + dx, y + dy);
+    middle += at(x, y);
+  }
+  return p.place === ringtrack.head.place ? [many, ring, middle] : null;
+})()"""
+STILL = """(async () => { const b = new Uint8Array(await (await ringtrack.still()).arrayBuffer());
+  let s = ""; for (const c of b) s += String.fromCharCode(c); return btoa(s); })()"""
 OVERLAY_PIXELS = """(() => { const c = document.getElementById("over");
   const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
   let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n; })()"""
@@ -128,6 +148,10 @@ async def _look(page: Page, run: Any, address: str) -> dict[str, Any]:
     facts["age_ms"] = float(await page.value("document.getElementById('f-age').textContent"))
     facts["bright"] = await page.until(BRIGHT_AT_PARTICLES)
     facts["overlay"] = await page.value(OVERLAY_PIXELS)
+    facts["rings"] = await page.until(ON_ITS_RING)
+    facts["still"] = base64.b64decode(await page.value(STILL))
+    facts["received"] = await page.until("ringtrack.bytes")
+    facts["rate"] = await page.value("document.getElementById('f-rate').textContent")
     facts["warning"] = await page.value("document.getElementById('warn').textContent")
     await page.screenshot("web-page.png")
     await page.value("const e = document.getElementById('k-minmass'); e.value = '1e9'; e.oninput()")
@@ -152,10 +176,19 @@ async def _look(page: Page, run: Any, address: str) -> dict[str, Any]:
     await page.until(switch.format("hdf5") + ".getAttribute('aria-checked') === 'false'")
     await page.value(switch.format("hdf5") + ".click()")
     await page.until(f"{said}.includes('on from')")
+    await page.value("document.getElementById('rec-stop').click()")
+    await page.until(f"{said}.startsWith('off')")
+    await page.value("document.getElementById('take-name').value = 'evening'")
+    await page.value("document.getElementById('rec-start').click()")
+    await page.until(f"{said}.startsWith('on: evening')")
+    await asyncio.sleep(0.5)
+    await page.value("document.getElementById('rec-stop').click()")
+    await page.until(f"{said}.startsWith('off')")
     before = run.pid("web")
     os.kill(before, signal.SIGKILL)
     await page.until("ringtrack.state === 'lost'")
     await page.until("ringtrack.state === 'live'")
+    facts["diary"] = await page.value("document.getElementById('diary').innerText")
     await page.call("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
     await asyncio.sleep(0.4)
     facts["phone"] = await page.value("document.documentElement.scrollWidth")
@@ -208,7 +241,7 @@ async def _rude(address: str) -> list[str]:
     await socket.write_message("no json")
     await socket.write_message(json.dumps({"ask": {"ask": "set", "v": 7}, "id": 1}))
     await socket.write_message(b"\x00\xff", binary=True)
-    said = []
+    said: list[str] = []
     while len(said) < 3:
         message = await asyncio.wait_for(socket.read_message(), 10)
         if isinstance(message, str) and ("error" in message or "answer" in message):
@@ -228,6 +261,44 @@ def test_the_browser_shows_frames_with_the_overlay_where_the_particles_are(story
     assert "SIMULATED" in story["warning"]
 
 
+def test_the_overlay_is_a_ring_about_each_particle_and_nothing_in_its_middle(story: dict[str, Any]) -> None:
+    many, ring, middle = story["rings"]
+    assert many > 5
+    assert ring >= 0.95 * 4 * many
+    assert middle <= 0.1 * many  # a neighbour's ring may go through it
+
+
+def test_a_still_image_holds_its_settings_and_says_in_red_that_it_is_simulated(story: dict[str, Any]) -> None:
+    picture = Image.open(io.BytesIO(story["still"]))
+    picture.load()
+    facts = json.loads(picture.info["ringtrack"])
+    assert facts["settings"]["tracking"]["minmass"] == 300
+    assert facts["pixel_um"] == 0.1
+    assert facts["simulated"] is True
+    colours = np.asarray(picture.convert("RGB")).astype(int)
+    assert (np.abs(colours[:30, :150] - (255, 77, 77)).sum(axis=2) < 90).sum() > 50
+    bar = (colours[-46:] == 255).all(axis=2).sum(axis=1)
+    assert bar.max() > 30  # the scale bar: a row of white
+
+
+def test_the_page_keeps_a_diary_of_its_connection_and_counts_its_bytes(story: dict[str, Any]) -> None:
+    lines = [line.partition(" ")[2] for line in reversed(story["diary"].splitlines())]
+    assert lines[:3] == ["connecting", "connected", "live"]
+    lost = lines.index("lost, trying again")
+    assert lines[lost:].index("connecting") < lines[lost:].index("connected") < lines[lost:].index("live")
+    assert story["received"] > 10_000
+    assert story["rate"].endswith("B")
+
+
+def test_the_record_button_makes_a_take_on_the_disk(story: dict[str, Any]) -> None:
+    takes = story["ended"].record.takes
+    (take,) = takes[takes["name"] == "evening"].itertuples()
+    assert take.frames > 5
+    frames = story["ended"].record.frames_table.set_index("frame")
+    assert (frames.loc[take.first_frame : take.last_frame, "state"] == "tracked").all()
+    assert frames.loc[take.first_frame - 1, "state"] == "paused"
+
+
 def test_apply_and_undo_reach_the_data(story: dict[str, Any]) -> None:
     assert "version 3" in story["versions"]
     frames = story["ended"].record.frames_table
@@ -238,7 +309,9 @@ def test_apply_and_undo_reach_the_data(story: dict[str, Any]) -> None:
 
 def test_a_switch_of_the_page_turns_a_format_off_and_says_what_cannot_be(story: dict[str, Any]) -> None:
     frames = story["ended"].record.frames_table
-    number = int(re.search(r"frame (\d+)", story["switched"])[1])
+    switched = re.search(r"frame (\d+)", story["switched"])
+    assert switched is not None
+    number = int(switched[1])
     assert frames.set_index("frame").loc[number, "state"] == "paused"
     assert "record.csv = true" in story["no csv"]
 
@@ -253,6 +326,11 @@ def test_a_phone_needs_no_sideways_scrolling(story: dict[str, Any]) -> None:
 
 def test_machines_read_figures(story: dict[str, Any]) -> None:
     assert "ringtrack_tracked_frames_total" in story["metrics"][1]
+    for name in (
+        "frame_count", "track_count", "process_rate", "error_count", "mean_ms", "peak_ms", "queue_depth",
+        "worker_utilisation", 'step_seconds{step="tracking",quantile="0.99"}',
+    ):  # fmt: skip
+        assert f"\nringtrack_{name} " in story["metrics"][1]
     assert json.loads(story["health"][1])["healthy"]
     assert json.loads(story["accounting"][1])["steps"][0]["step"] == "camera"
 
