@@ -20,9 +20,9 @@ from bridge.calls import (
     FrameResult,
     Image,
     Settings,
+    fetched,
     image_of,
     keys_of,
-    numbered,
     packed,
     record_request,
     results_of,
@@ -40,11 +40,13 @@ class AsyncClient(Calls):
     async def call(self, request: wire.AnyRequest) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Ask; the result and its arrays. A connection for each call that is under way at once; they are kept."""
         socket = self._idle.pop() if self._idle else self._connect(self._context)
-        request = numbered(request, next(self._numbers), self._meant)
+        request = self._leaving(request)
         try:
             async with asyncio.timeout(self._limit_ms(request) / 1000):
                 await socket.send(packed(request))
-                parts = await socket.recv_multipart()
+                answer, arrays = wire.decode_answer(await socket.recv_multipart())
+                for part in answer.beside:
+                    arrays[part.name] = await self._fetch(part, answer.beside_port)
         except TimeoutError:
             socket.close(linger=0)
             raise self._late(request) from None
@@ -52,9 +54,14 @@ class AsyncClient(Calls):
             socket.close(linger=0)
             raise
         self._idle.append(socket)
-        answer, arrays = wire.decode_answer(parts)
         self.run_id = answer.run_id or self.run_id
         return taken(answer, arrays)
+
+    async def _fetch(self, part: wire.BesidePart, port: int) -> NDArray[Any]:
+        """Pixels that are not encrypted, from the port beside the server's."""
+        with self._connect_beside(self._context, port) as socket:
+            await socket.send(part.ticket)
+            return fetched(part, await socket.recv())
 
     async def hello(self) -> dict[str, Any]:
         return (await self.call(wire.Hello()))[0]

@@ -13,11 +13,13 @@ import zmq
 from numpy.typing import NDArray
 
 from bridge import control_wire as wire
+from bridge.clear import address_beside
 from engine.errors import PeerError, RingtrackError, SettingsError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+LARGEST_PICTURE = 4 << 30
 DEFAULT_ADDRESS = "tcp://127.0.0.1:50053"
 
 
@@ -104,12 +106,34 @@ class Calls:
             raise SettingsError(f"{self.address!r} is no address; it must be tcp://host:port") from None
         return socket
 
+    def _leaving(self, request: wire.AnyRequest) -> wire.AnyRequest:
+        """A request as it leaves: with its number, the run it is for, and what a client with keys can do."""
+        if self._keys is not None and isinstance(request, wire.Latest):
+            request = msgspec.structs.replace(request, clear=True)
+        return numbered(request, next(self._numbers), self._meant)
+
+    def _connect_beside(self, context: Any, port: int) -> Any:
+        """A socket for what is fetched in the clear."""
+        socket = context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_PICTURE)
+        socket.connect(address_beside(self.address, port))
+        return socket
+
     def _late(self, request: wire.AnyRequest) -> PeerError:
         what = type(request).__struct_config__.tag
         return PeerError(f"{self.address} has not answered {what!r} within {self.timeout_s:g} s; is the run going on?")
 
     def _limit_ms(self, request: wire.AnyRequest) -> int:
         return round(1000 * (self.timeout_s + getattr(request, "wait_s", 0.0)))
+
+
+def fetched(part: wire.BesidePart, data: Any) -> NDArray[Any]:
+    """Pixels that were fetched in the clear. Raises PeerError if they are not what was announced."""
+    try:
+        return np.frombuffer(data, np.dtype(part.dtype)).reshape(part.shape)
+    except (ValueError, TypeError):
+        raise PeerError(f"the {part.name} that were fetched are not those that were announced; ask again") from None
 
 
 def packed(request: wire.AnyRequest) -> bytes:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from bridge import control_wire as wire
 from bridge.calls import DEFAULT_ADDRESS as DEFAULT_ADDRESS
-from bridge.calls import Calls, image_of, keys_of, numbered, packed, record_request, results_of, settings_of, taken
+from bridge.calls import Calls, fetched, image_of, keys_of, packed, record_request, results_of, settings_of, taken
 from bridge.calls import FrameResult as FrameResult
 from bridge.calls import Image as Image
 from bridge.calls import Settings as Settings
@@ -59,8 +59,7 @@ class Client(Calls):
             except BaseException:
                 self._context.term()
                 raise
-        number = next(self._numbers)
-        request = numbered(request, number, self._meant)
+        request = self._leaving(request)
         try:
             self._socket.send(packed(request), zmq.NOBLOCK)
         except zmq.Again:
@@ -69,11 +68,21 @@ class Client(Calls):
         while self._socket.poll(limit):
             parts = [part.buffer for part in self._socket.recv_multipart(copy=False)]
             answer, arrays = wire.decode_answer(parts)
-            if answer.id in (number, 0):  # others are answers that came too late
+            if answer.id in (request.id, 0):  # others are answers that came too late
                 self.run_id = answer.run_id or self.run_id
+                for part in answer.beside:
+                    arrays[part.name] = self._fetch(part, answer.beside_port, limit, request)
                 return taken(answer, arrays)
         self._drop()  # what was asked is forgotten with the connection: a late answer never meets another question
         raise self._late(request)
+
+    def _fetch(self, part: wire.BesidePart, port: int, limit_ms: int, request: wire.AnyRequest) -> NDArray[Any]:
+        """Pixels that are not encrypted, from the port beside the server's."""
+        with self._connect_beside(self._context, port) as socket:
+            socket.send(part.ticket)
+            if not socket.poll(limit_ms):
+                raise self._late(request)
+            return fetched(part, socket.recv(copy=False).buffer)
 
     def hello(self) -> dict[str, Any]:
         """The run: name, folder, camera, which keys are live."""

@@ -22,6 +22,7 @@ import zmq
 from numpy.typing import NDArray
 
 from bridge import control_wire as wire
+from bridge.clear import ClearPixels
 from bridge.desk import Desk, Found, Later
 from bridge.keys import Guard, serve_with_keys
 from engine.errors import RingtrackError, SettingsError
@@ -67,6 +68,7 @@ class Server:
 
     def __enter__(self) -> Server:
         self._context = zmq.Context()
+        self._clear: ClearPixels | None = None  # where other computers get pixels that are not encrypted
         self._guard = Guard(self._context)
         self._bind()
         return self
@@ -74,6 +76,8 @@ class Server:
     def __exit__(self, *_: object) -> None:
         for socket in self._bound.values():
             socket.close(linger=200)
+        if self._clear is not None:
+            self._clear.close()
         self._guard.close()
         self._context.term()
 
@@ -84,6 +88,8 @@ class Server:
         poller = zmq.Poller()
         for socket in self._bound.values():
             poller.register(socket, zmq.POLLIN)
+        if self._clear is not None:
+            poller.register(self._clear.socket, zmq.POLLIN)
         ready = dict(poller.poll(BUSY_MS if self._pending else IDLE_MS))
         for socket in self._bound.values():
             for _ in range(64 if socket in ready else 0):
@@ -92,6 +98,8 @@ class Server:
                 except zmq.Again:
                     break
                 self._one(socket, parts[0], parts[1:])
+        if self._clear is not None and self._clear.socket in ready:
+            self._clear.serve()
         self._look_at_pending()
 
     def _bind(self) -> None:
@@ -107,9 +115,12 @@ class Server:
             socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
             socket.setsockopt(zmq.LINGER, 200)
             try:
-                if name != "local" and not is_loopback(parse_address(address)[0]):
+                keyed = name != "local" and not is_loopback(parse_address(address)[0])
+                if keyed:
                     serve_with_keys(socket, self._guard, "other computers can reach it, so it needs keys")
                 socket.bind(address)
+                if keyed and not self._job.experiment.control.encrypt_pixels:
+                    self._clear = ClearPixels(self._context, address)
             except (zmq.ZMQError, RingtrackError) as error:
                 socket.close(linger=0)
                 if name not in self._said:
@@ -154,7 +165,20 @@ class Server:
             status.count("refused")
             self._answer(socket, identity, self._refusal(request.id, error), {})
         else:
-            self._answer(socket, identity, wire.Answer(id=request.id, result=result), arrays)
+            answer, arrays = self._beside(socket, request, wire.Answer(id=request.id, result=result), arrays)
+            self._answer(socket, identity, answer, arrays)
+
+    def _beside(
+        self, socket: zmq.Socket[bytes], request: wire.AnyRequest, answer: wire.Answer, arrays: dict[str, NDArray[Any]]
+    ) -> tuple[wire.Answer, dict[str, NDArray[Any]]]:
+        """Pixels that need not be encrypted wait at the other port, for who has the ticket."""
+        wanted = isinstance(request, wire.Latest) and request.clear and "pixels" in arrays
+        if not wanted or self._clear is None or socket is not self._bound.get("control.listen"):
+            return answer, arrays
+        pixels = arrays["pixels"]
+        part = wire.BesidePart("pixels", pixels.dtype.str, pixels.shape, self._clear.keep(pixels))
+        left = {name: array for name, array in arrays.items() if name != "pixels"}
+        return msgspec.structs.replace(answer, beside=[part], beside_port=self._clear.port), left
 
     def _another(self, meant: str) -> str:
         return (

@@ -70,6 +70,7 @@ class Latest(Request, frozen=True, kw_only=True, tag="latest"):
     region: tuple[int, int, int, int] | None = None
     saturated: bool = False
     clip: bool = False
+    clear: bool = False  # over a socket with keys: pixels may be fetched beside it, in the clear (`Answer.beside`)
 
 
 class Results(Request, frozen=True, kw_only=True, tag="results"):
@@ -183,6 +184,15 @@ class ArrayPart(msgspec.Struct, frozen=True):
     shape: tuple[int, ...]
 
 
+class BesidePart(msgspec.Struct, frozen=True):
+    """An array that is not in this message: whoever shows the ticket at `Answer.beside_port` gets it, once."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    ticket: bytes
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a request. `error` says what was wrong, in words; then nothing was changed."""
 
@@ -193,6 +203,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     blame: str = ""  # "settings", "request", "version", "run" or "server"
     result: dict[str, Any] = {}
     arrays: list[ArrayPart] = []
+    beside: list[BesidePart] = []
+    beside_port: int = 0
 
 
 _requests = msgspec.msgpack.Decoder(AnyRequest)

@@ -314,6 +314,9 @@ class Control(Section, frozen=True, kw_only=True):
     """Programs that steer a run."""
 
     listen: Annotated[str, Meta(description="where control clients connect to")] = "tcp://127.0.0.1:50053"
+    encrypt_pixels: Annotated[
+        bool, Meta(description="true: pictures for other computers are encrypted as all else is; `check` says the cost")
+    ] = False
 
 
 class Network(Section, frozen=True, kw_only=True):

@@ -93,5 +93,9 @@ def _said(f: Figures) -> str:
     rows.append(("calibration", scale if um else "none (camera.pixel_um = 0)"))
     on = "frames travel encrypted: " if e.camera.encrypt else "none; camera.encrypt would take "
     rows.append(("encryption", on + f.encryption["said"]))
+    pictures = (
+        f"encrypted (control.encrypt_pixels): {f.encryption['frame_ms']:.1f} ms of CPU for a whole one at each end"
+    )
+    rows.append(("pictures to others", pictures if e.control.encrypt_pixels else "in the clear, by ticket"))
     rows.append(("listens at", ", ".join(f.addresses)))
     return output.table(rows)

@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import zmq
 
 import bridge.control
+from bridge import control_wire as wire
+from bridge.async_client import AsyncClient
+from bridge.clear import KEPT_S, MOST_KEPT, ClearPixels
 from bridge.client import Client
 from bridge.control import Server
 from bridge.keys import make_keys
 from engine.errors import MachineError, PeerError
+from engine.rows import ROW
+
+PIXELS = np.arange(60 * 80, dtype=np.uint16).reshape(60, 80)
+ROWS = np.zeros(2, ROW)
 
 
 class Desk:
     """Answers everything alike."""
 
     def handle(self, request: Any) -> Any:
+        if isinstance(request, wire.Latest):
+            return {"place": 1, "step": 1, "corner": (0, 0), "meta": {"frame": 7}}, {"rows": ROWS, "pixels": PIXELS}
         return {"said": type(request).__name__}, {}
 
 
 @contextmanager
-def _served(monkeypatch: pytest.MonkeyPatch, keys: Path) -> Iterator[tuple[Server, list[str]]]:
+def _served(monkeypatch: pytest.MonkeyPatch, keys: Path, encrypt: bool = False) -> Iterator[tuple[Server, list[str]]]:
     """A server on a port that it takes for one that others can reach."""
     monkeypatch.setenv("RINGTRACK_KEYS", str(keys))
     monkeypatch.setattr(bridge.control, "is_loopback", lambda _: False)
     said: list[str] = []
     job: Any = SimpleNamespace(
         run_id=f"keys-{keys.name}", log=lambda level, words: said.append(words), stopping=False,
-        experiment=SimpleNamespace(control=SimpleNamespace(listen="tcp://127.0.0.1:*")),
+        experiment=SimpleNamespace(control=SimpleNamespace(listen="tcp://127.0.0.1:*", encrypt_pixels=encrypt)),
         status=SimpleNamespace(count=lambda name, n=1: None),
     )  # fmt: skip
     monkeypatch.setattr(bridge.control, "parse_address", lambda _: ("0.0.0.0", 0))
@@ -43,15 +55,22 @@ def _served(monkeypatch: pytest.MonkeyPatch, keys: Path) -> Iterator[tuple[Serve
 
 
 def _asked(server: Server, address: str, keys: Path | None) -> Any:
-    """What a client with these keys is answered; the server does its steps meanwhile."""
-    import threading
+    """What a client with these keys is answered."""
 
+    def ask() -> Any:
+        with Client(address, timeout_s=0.7, keys=keys) as client:
+            return client.call(wire.Hello())[0]
+
+    return _meanwhile(server, ask)
+
+
+def _meanwhile(server: Server, what: Callable[[], Any]) -> Any:
+    """What somebody else gets, or the error; the server does its steps meanwhile."""
     answer: list[Any] = []
 
     def ask() -> None:
         try:
-            with Client(address, timeout_s=0.7, keys=keys) as client:
-                answer.append(client.call(bridge.control.wire.Hello())[0])
+            answer.append(what())
         except (PeerError, MachineError) as error:
             answer.append(error)
 
@@ -86,3 +105,65 @@ def test_keys_are_for_their_owner_and_never_overwritten(tmp_path: Path) -> None:
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     with pytest.raises(MachineError, match="keys already"):
         make_keys(folder)
+
+
+async def _latest(address: str, keys: Path) -> Any:
+    async with AsyncClient(address, timeout_s=3, keys=keys) as client:
+        return await client.get_latest_image()
+
+
+@pytest.mark.parametrize("encrypt", [False, True])
+def test_pixels_for_other_computers_are_encrypted_only_where_asked(
+    encrypt: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[Any] = []
+    decode = wire.decode_answer
+
+    def noted(parts: list[Any]) -> Any:
+        answers.append(parts)
+        return decode(parts)
+
+    monkeypatch.setattr(wire, "decode_answer", noted)
+    keys = make_keys(tmp_path / "keys")
+    with _served(monkeypatch, keys, encrypt) as (server, _):
+        address = server._bound["control.listen"].get_string(zmq.LAST_ENDPOINT)
+
+        def look() -> Any:
+            with Client(address, timeout_s=3, keys=keys) as client:
+                return client.get_latest_image(), client.get_latest_image()
+
+        first, second = _meanwhile(server, look)
+        third = _meanwhile(server, lambda: asyncio.run(_latest(address, keys)))
+        assert (server._clear is None) is encrypt
+    for image in (first, second, third):
+        np.testing.assert_array_equal(image.pixels, PIXELS)
+        assert (image.frame, len(image.rows)) == (7, 2)
+    over_the_keyed_line = [sum(memoryview(part).nbytes for part in parts) > PIXELS.nbytes for parts in answers]
+    assert over_the_keyed_line == [encrypt] * 3
+
+
+def test_a_ticket_is_good_once_and_not_for_long_and_nobody_can_guess_one() -> None:
+    now = [0.0]
+    with zmq.Context() as context:
+        clear = ClearPixels(context, "tcp://127.0.0.1:50053", clock=lambda: now[0])
+        with context.socket(zmq.DEALER) as socket:
+            socket.setsockopt(zmq.LINGER, 0)
+            socket.connect(f"tcp://127.0.0.1:{clear.port}")
+
+            def got(ticket: bytes) -> int:
+                socket.send(ticket)
+                assert clear.socket.poll(3000)
+                clear.serve()
+                assert socket.poll(3000)
+                return len(socket.recv())
+
+            ticket, late = clear.keep(PIXELS), clear.keep(PIXELS)
+            assert got(bytes(16)) == 0
+            assert got(ticket) == PIXELS.nbytes
+            assert got(ticket) == 0
+            now[0] = KEPT_S + 0.1
+            assert got(late) == 0
+            many = [clear.keep(PIXELS) for _ in range(MOST_KEPT + 1)]
+            assert got(many[0]) == 0  # who asks and never fetches costs no memory without end
+            assert got(many[-1]) == PIXELS.nbytes
+        clear.close()

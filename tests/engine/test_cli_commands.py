@@ -79,6 +79,8 @@ def test_check_says_what_settings_mean(ringtrack: Ringtrack) -> None:
     for said in ("2048 x 2048 uint16", "50 a second: 419.4 MB/s", "frame ring", "an hour", "longest disk stall"):
         assert said in done.out
     assert "camera.encrypt would take" in done.out
+    assert "in the clear, by ticket" in done.out
+    assert "ms of CPU for a whole one" in ringtrack("check", "--set", "control.encrypt_pixels=true").out
     assert "ms of CPU a frame at each end" in done.out
     assert "lets camera noise through" in done.err
     assert "lets camera noise through" not in ringtrack("check", "--set", "tracking.minmass=5000").err
