@@ -88,6 +88,7 @@ class Figures:
             "lost": tally["failed"] + lost,
             "recorded": recorded,
             "lag_frames": max(0, received - done),
+            "lag_ms": self._lag_ms(),
             "frame": int(last["frame"]) if last is not None else -1,
             "settings": int(last["settings"]) if last is not None else rings.settings_version,
             "settings_newest": rings.settings_version,
@@ -98,6 +99,14 @@ class Figures:
             "bytes_recorded": sum(self._counters(p.name).get("bytes", 0) for p in rings.plan.of_kind("recorder")),
             "processes": self.processes(),
         }
+
+    def _lag_ms(self) -> float:
+        """How long ago the frame that tracking is at was received; 0: it is up to date."""
+        frames, results = self._rings.frames, self._rings.results
+        if frames.newest <= results.newest or results.newest < 0:
+            return 0.0
+        received_ns = int(results.record(results.newest)["t_received_ns"][0])
+        return round(max(0.0, (monotonic_ns() - received_ns) / 1e6), 1)
 
     def _recording_ms(self) -> dict[str, float]:
         """From publication until a recorder of tables had written the frame, over the whole run; empty: none has."""

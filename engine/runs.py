@@ -19,6 +19,8 @@ import msgspec
 from engine.errors import MachineError
 from engine.plan import Plan
 
+_TAIL_BYTES = 1 << 18  # of a log, in which the last phase is looked for; what talks so much is running
+
 
 @dataclass(frozen=True)
 class FoundRun:
@@ -94,3 +96,25 @@ def sweep_dead() -> list[Plan]:
     for run in dead:
         run.path.unlink(missing_ok=True)
     return [run.plan for run in dead]
+
+
+def phase_of(plan: Plan) -> str:
+    """How far a run is, as its supervisor wrote last into the log: "starting", "running", "draining", …"""
+    log = Path(plan.run_folder) / "log.jsonl"
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL_BYTES))
+            lines = file.read().splitlines()
+    except OSError:
+        return "starting"
+    for line in reversed(lines):
+        if b'"phase"' not in line:
+            continue
+        try:
+            said = msgspec.json.decode(line)
+        except msgspec.DecodeError:
+            continue
+        if isinstance(said, dict) and said.get("event") == "phase":
+            return str(said.get("message"))
+    return "running" if size > _TAIL_BYTES else "starting"

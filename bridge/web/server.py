@@ -9,6 +9,7 @@ settings and remarks go through the control server, like anybody's.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ async def _serve(job: Job) -> None:
             except OSError as error:
                 if not said:  # a page is no reason to end a run
                     said = True
-                    job.log("warning", f"web.listen: {listen} cannot be had yet: {error}")
+                    job.log("warning", _unheard(listen, host, port, error))
                     job.status.ready()
                 job.status.beat()
                 await asyncio.sleep(LONGEST_S)
@@ -59,6 +60,16 @@ async def _serve(job: Job) -> None:
             viewer.tell(json.dumps({"ended": True}))
             viewer.close(1001, "the run has ended")
         await asyncio.sleep(0.05)
+
+
+def _unheard(listen: str, host: str, port: int, error: OSError) -> str:
+    """Why there is no page, and what to do."""
+    if error.errno != errno.EADDRINUSE:
+        return f"web.listen: {listen} cannot be had: {error.strerror or error}"
+    return (
+        f"web.listen: {listen} is in use, by another run's page or another program; it is tried again. Stop that one "
+        f"(ringtrack status), or choose another port for the next run: --set web.listen={host}:{port + 10}"
+    )
 
 
 def _announce(job: Job, host: str, port: int, access: Access) -> None:

@@ -155,6 +155,7 @@ def _refuse(text: str, watch: bool, experiment: Experiment) -> None:
 def _detached(
     experiment: Any, source: str | None, options: dict[str, Any], duration: float, trace_s: float, as_json: bool
 ) -> int:
+    from bridge.web.access import page_lines
     from engine.supervisor.background import start
 
     started = start(experiment, source=source, source_options=options, duration_s=duration, detached=True)
@@ -165,7 +166,10 @@ def _detached(
         output.result_json({"run_folder": plan.run_folder, "run_id": plan.run_id, "pid": plan.pid})
     else:
         output.result(plan.run_folder)
+        for text in page_lines(Path(plan.run_folder)):
+            output.talk(text)
         output.talk(
-            f"It goes on as process {plan.pid}. See: ringtrack status. End it: ringtrack stop {plan.run_id[:6]}"
+            f"Run {plan.run_id[:6]} goes on as process {plan.pid}. See: ringtrack status. "
+            f"End it: ringtrack stop {plan.run_id[:6]}"
         )
     return 0

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from engine.cli import output
-from engine.runs import FoundRun
+from engine.runs import FoundRun, phase_of
 
 
 @click.command()
@@ -45,7 +45,7 @@ def _look(run: FoundRun) -> dict[str, Any]:
         "started_utc_ns": plan.started_utc_ns,
         "listen": plan.experiment.camera.listen,
     }
-    return facts | _figures(run) if run.alive else facts
+    return facts | {"phase": phase_of(plan)} | _figures(run) if run.alive else facts
 
 
 def _figures(run: FoundRun) -> dict[str, Any]:
@@ -74,15 +74,20 @@ def _said(run: dict[str, Any]) -> str:
     if not run["alive"]:
         return head + "\n        did not end in order; the next run cleans up"
     if "received" not in run:
-        return head + "\n        is starting or ending"
+        return head + f"\n        {run['phase']}"
     ring = run["ring"]
     lines = [
         head,
-        f"        received {run['received']}  published {run['published']}  ring {ring['used']}/{ring['slots']}  "
-        f"listens at {run['listen']}",
+        f"        {run['phase']}  received {run['received']}  published {run['published']}  "
+        f"ring {ring['used']}/{ring['slots']}  listens at {run['listen']}",
     ]
-    rows = [
-        (name, process["state"], " ".join(f"{key} {value}" for key, value in process["counters"].items() if value))
-        for name, process in run["processes"].items()
-    ]
+    rows = []
+    for name, process in run["processes"].items():
+        counts = " ".join(f"{key} {value}" for key, value in process["counters"].items() if value)
+        rows.append((name, state_shown(process["state"], run["phase"]), counts))
     return "\n".join([*lines, output.table(rows, indent="        ")])
+
+
+def state_shown(state: str, phase: str) -> str:
+    """The state of a process for people: who has not come yet while a run starts is not missing."""
+    return "awaited" if state == "absent" and phase.startswith("starting") else state

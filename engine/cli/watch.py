@@ -16,12 +16,15 @@ from rich.text import Text
 
 from bridge.figures import Figures
 from engine.cli import output
+from engine.cli.status import state_shown
 from engine.rings import Rings
-from engine.runs import FoundRun, find
+from engine.runs import FoundRun, find, phase_of
 from engine.shm.segment import SegmentError
 
 EVERY_S = 0.5
-_COLOURS = {"ready": "green", "spare": "cyan", "starting": "yellow", "stopped": "dim", "absent": "red"}
+_COLOURS = {
+    "ready": "green", "spare": "cyan", "starting": "yellow", "awaited": "yellow", "stopped": "dim", "absent": "red",
+}  # fmt: skip
 _SHOWN = 4  # counters of a process
 
 
@@ -48,6 +51,7 @@ class Watcher:
     def _run(self, run: FoundRun) -> RenderableType:
         plan = run.plan
         title = f"{plan.experiment.experiment.name}  {plan.run_id[:6]}  {plan.run_folder}"
+        phase = phase_of(plan) if run.alive else ""
         if not run.alive:
             return Panel(Text("did not end in order; the next run cleans up", style="yellow"), title=title)
         try:
@@ -55,30 +59,43 @@ class Watcher:
                 stack = ExitStack()
                 rings = stack.enter_context(Rings(plan, owner=False))
                 self._open[plan.run_id] = stack, Figures(rings)
-            metrics = self._open[plan.run_id][1].metrics()
+            figures = self._open[plan.run_id][1]
+            metrics, lost = figures.metrics(), figures.losses(1)
         except (SegmentError, RuntimeError):
-            return Panel(Text("is starting or ending", style="yellow"), title=title)
-        return Panel(Group(_glance(metrics, plan.run_folder), _processes(metrics["processes"])), title=title)
+            return Panel(Text(phase, style="yellow"), title=title)
+        glance = _glance(metrics, lost, phase, plan.run_folder)
+        return Panel(Group(glance, _processes(metrics["processes"], phase)), title=title)
 
 
-def _glance(metrics: dict[str, Any], folder: str) -> RenderableType:
+def _glance(metrics: dict[str, Any], losses: list[dict[str, Any]], phase: str, folder: str) -> RenderableType:
     """The figures that people look for first, and the time of each step."""
     depth, slots = metrics["queue_depth"], metrics["ring_slots"]
     lost = Text(str(metrics["lost"]), style="bold red" if metrics["lost"] else "green")
+    for last in losses:
+        numbers = f"{last['first']}" if last["first"] == last["last"] else f"{last['first']} to {last['last']}"
+        lost.append(f"  (last: {numbers} at {last['step']}, {last['cause']})", style="red")
+    recording = metrics["recording"]
+    minutes = "" if recording["minutes_left"] is None else f"  for {output.duration(60 * recording['minutes_left'])}"
+    state = Text(recording["state"], style="bold red" if recording["state"] == "on" else "dim")
+    if recording["state"] != "off":
+        state.append(f"  {recording['name']}", style="not bold default")
     left = Table.grid(padding=(0, 2))
     rows: list[tuple[str, str | Text]] = [
+        ("phase", Text(phase, style="" if phase == "running" else "yellow")),
         ("received", f"{metrics['received']}  ({metrics['receive_rate']:.0f}/s)"),
         ("tracked", f"{metrics['tracked']}  ({metrics['process_rate']:.0f}/s)"),
         ("recorded", f"{metrics['recorded']}  {output.size(metrics['bytes_recorded'])}"),
+        ("recording", state),
         ("lost", lost),
         ("particles", f"{metrics['track_count']}  (mean {metrics['features_mean']:g})"),
+        ("lag", f"{metrics['lag_ms']:.0f} ms  ({metrics['lag_frames']} frames)"),
         ("ring", f"{_bar(depth / max(1, slots))} {depth}/{slots}"),
         ("trackers busy", f"{_bar(metrics['worker_utilisation'])} {metrics['worker_utilisation']:.0%}"),
         ("settings", f"version {metrics['settings']}"),
         ("running", output.duration(metrics["seconds"])),
     ]
     with suppress(OSError):
-        rows.append(("disk free", output.size(shutil.disk_usage(folder).free)))
+        rows.append(("disk free", output.size(shutil.disk_usage(folder).free) + minutes))
     for name, value in rows:
         left.add_row(Text(name, style="dim"), value)
     right = Table("ms", "median", "99 %", "most", box=None, header_style="dim")
@@ -87,10 +104,10 @@ def _glance(metrics: dict[str, Any], folder: str) -> RenderableType:
     return Columns([left, right], padding=(0, 6))
 
 
-def _processes(processes: dict[str, dict[str, Any]]) -> Table:
+def _processes(processes: dict[str, dict[str, Any]], phase: str) -> Table:
     table = Table("process", "state", "pid", "cores", "counts", box=None, header_style="dim", padding=(0, 2))
     for name, process in processes.items():
-        state, counters = process["state"], process["counters"]
+        state, counters = state_shown(process["state"], phase), process["counters"]
         counts = "  ".join(f"{key} {value}" for key, value in counters.items() if value and not key.endswith("_ns"))
         counts = "  ".join(counts.split("  ")[:_SHOWN])
         cores = ",".join(map(str, process["cores"])) or "any"

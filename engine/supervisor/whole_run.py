@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from bridge.web.access import page_lines
 from engine import runs
 from engine.clocks import measure_utc_offset
 from engine.errors import MachineError, SettingsError
@@ -48,10 +49,13 @@ def _to_stderr(text: str) -> None:
 class _Onlooker:
     """What happens at each tick of the supervisor: the status line, and the note when the first frame came."""
 
-    def __init__(self, line: StatusLine, overheard: Overheard, on_ready: Callable[[Plan], None]) -> None:
+    def __init__(
+        self, line: StatusLine, overheard: Overheard, say: Callable[[str], None], on_ready: Callable[[Plan], None]
+    ) -> None:
         self.first_received_ns = 0
         self.line = line
         self.overheard = overheard
+        self._say = say
         self._on_ready = on_ready
         self._ready = False
 
@@ -60,6 +64,8 @@ class _Onlooker:
         self.overheard.poll()
         if not self._ready and supervisor.phase is Phase.RUNNING:
             self._ready = True
+            for text in page_lines(Path(supervisor.plan.run_folder)):
+                self._say(text)
             self._on_ready(supervisor.plan)
         results = supervisor.rings.results
         if not self.first_received_ns and results.newest >= 0:
@@ -101,9 +107,10 @@ def run(
         if not kernels.are_compiled(experiment):
             kind = f"{experiment.camera.dtype} frames"
             say(f"compiling the kernels for {kind} on this processor (once, about half a minute) …")
+            log("info", f"{Phase.STARTING.value}: compiling the kernels, once", event="phase")
         plan = make_plan(experiment, folder, source, source_options)
         _write_run_json(plan, None)
-        onlooker = _Onlooker(StatusLine(quiet=quiet), Overheard(folder / "log.jsonl", say), on_ready)
+        onlooker = _Onlooker(StatusLine(quiet=quiet), Overheard(folder / "log.jsonl", say), say, on_ready)
         supervisor, truth = _supervise(plan, template, log, onlooker, say, duration_s)
         if supervisor.unfit:
             raise (SettingsError if supervisor.fault_status == SettingsError.exit_status else MachineError)(

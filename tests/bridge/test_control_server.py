@@ -23,6 +23,7 @@ from bridge import wire as wire_format
 from bridge.control import COUNTERS, Server, local_address
 from bridge.desk import Desk
 from bridge.uploads import fitting, receiver_address
+from bridge.web.prometheus import as_text
 from engine.errors import PeerError, SettingsError
 from engine.experiment import Camera, Experiment
 from engine.plan import Geometry, Plan, ProcessPlan
@@ -278,3 +279,32 @@ def test_frames_of_a_source_that_never_gave_a_fitting_one_are_no_losses() -> Non
     assert verdicts == ["welcome", "refused", "refused", "taken", "refused", "taken"]
     assert memory.counters == [2, 4]
     assert [(first, last) for first, last, *_ in memory.lost] == [(1, 1)], "only what came after it was accepted"
+
+
+NAMES = (
+    "frame_count", "track_count", "process_rate", "error_count", "mean_ms", "peak_ms", "queue_depth",
+    "worker_utilisation",
+)  # fmt: skip
+
+
+def test_metrics_have_their_names_for_clients_and_for_prometheus(run: Job) -> None:
+    with Client(local_address(run.run_id)) as client:
+        metrics = client.metrics()
+    assert set(NAMES) <= set(metrics)
+    for step in ("network", "tracking", "linking", "total"):
+        assert {"p50", "p99"} <= set(metrics["step_ms"][step])
+    text = as_text(metrics, viewers=0)
+    for name in NAMES:
+        assert f"\nringtrack_{name}" in text, name
+    assert 'ringtrack_step_seconds{step="tracking",quantile="0.99"} 0' in text
+    names = [line.split()[0] for line in text.splitlines() if not line.startswith("#")]
+    assert len(names) == len(set(names))
+
+
+def test_a_port_that_is_taken_names_the_remedy_and_the_run_is_steered_all_the_same(tmp_path: Path) -> None:
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as other:
+        port = other.bind_to_random_port("tcp://127.0.0.1")
+        with served(tmp_path / "run", f"tcp://127.0.0.1:{port}") as job, Client(local_address(job.run_id)) as client:
+            (warning,) = [line["message"] for line in client.log() if line["level"] == "warning"]
+    assert f"control.listen: tcp://127.0.0.1:{port} is in use" in warning
+    assert f"--set control.listen=tcp://127.0.0.1:{port + 10}" in warning

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
@@ -11,11 +12,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from engine import cli, runs
 from engine.cli.account import account_text
 from engine.experiment import Experiment
 from engine.plan import Geometry, Plan, ProcessPlan
+from engine.process import Log
 from engine.rings import Rings
 from engine.supervisor.summary import LostRange, RunSummary, StepAccount
 
@@ -87,7 +90,55 @@ def test_status_shows_what_the_shared_memory_says(tmp_path: Path, capfd: pytest.
 def test_status_shows_a_run_that_has_no_memory_yet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with going_on(tmp_path, "0123456789abcdef"):
         assert cli.status_of(["status"]) == 0
-    assert "is starting or ending" in capfd.readouterr().out
+    assert "\n        starting\n" in capfd.readouterr().out
+
+
+PHASES = {
+    "nothing yet": ([], "starting"),
+    "kernels are compiled": (["starting: compiling the kernels, once"], "starting: compiling the kernels, once"),
+    "it runs": (["starting: compiling the kernels, once", "running"], "running"),
+    "it ends": (["running", "draining"], "draining"),
+}
+
+
+@pytest.mark.parametrize("name", PHASES)
+def test_status_says_how_far_a_run_is(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    written, shown = PHASES[name]
+    with going_on(tmp_path, "0123456789abcdef") as (plan,), Rings.create(plan):
+        log = Log(Path(plan.run_folder) / "log.jsonl", "supervisor")
+        for phase in written:
+            log("info", phase, event="phase")
+            log("info", 'somebody says "phase"')
+        cli.status_of(["status"])
+        awaited = "awaited" if shown.startswith("starting") else "absent"
+        said = capfd.readouterr().out
+        assert f"        {shown}  received 0" in said
+        assert f"receiver  {awaited}" in said
+        cli.status_of(["status", "--json"])
+        assert json.loads(capfd.readouterr().out)["runs"][0]["phase"] == shown
+
+
+def test_a_long_log_without_a_phase_is_of_a_run_that_goes_on(tmp_path: Path) -> None:
+    with going_on(tmp_path, "0123456789abcdef") as (plan,):
+        (Path(plan.run_folder) / "log.jsonl").write_bytes(b'{"message": "talk"}\n' * 20_000)
+        assert runs.phase_of(plan) == "running"
+
+
+def test_the_whole_system_at_a_glance(tmp_path: Path) -> None:
+    from engine.cli.watch import Watcher
+
+    with going_on(tmp_path, "0123456789abcdef") as (plan,), Rings.create(plan) as rings:
+        rings.block("receiver").open(4711, 0, ["frames"])
+        rings.ledger.append(3, 7, 0, 0, 2, 5)
+        console = Console(width=150, record=True, file=io.StringIO())
+        watcher = Watcher()
+        console.print(watcher.picture())
+        watcher.close()
+    shown = console.export_text()
+    for said in ("beads  012345", "phase", "received", "tracked", "recorded", "recording", "lag", "0 ms  (0 frames)",
+                 "ring ", "trackers busy", "disk free", "median", "receiver", "4711", "cores",
+                 "5  (last: 3 to 7 at receiver, ring full)"):  # fmt: skip
+        assert said in shown, said
 
 
 def test_status_tells_of_a_run_that_died(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
