@@ -6,25 +6,21 @@ import math
 from typing import Any
 
 _GAUGES = {
-    "track_count": "Particles in the newest frame",
-    "process_rate": "Frames published a second",
-    "receive_rate": "Frames received a second",
-    "mean_ms": "From received to published: mean of the newest frames",
-    "peak_ms": "From received to published: the largest of the run",
-    "lag_ms": "How long ago the frame was received that tracking is at",
-    "queue_depth": "Frames received and not published yet",
-    "ring_slots": "Frames that the ring holds",
-    "worker_utilisation": "Share of their time that trackers work",
-    "settings": "Version of the settings of the newest frame",
+    "process_rate": ("frames_per_second", "Frames published a second"),
+    "receive_rate": ("received_frames_per_second", "Frames received a second"),
+    "track_count": ("particles", "Particles in the newest frame"),
+    "queue_depth": ("queue_depth_frames", "Frames received and not published yet"),
+    "ring_slots": ("ring_slots", "Frames that the ring holds"),
+    "worker_utilisation": ("worker_utilisation_ratio", "Share of their time that trackers work"),
+    "settings": ("settings_version", "Version of the settings of the newest frame"),
 }
 _COUNTS = {
-    "frame_count": "Frames tracked and linked",
-    "error_count": "Frames lost before the recorders",
-    "received": "Frames received",
-    "recorded": "Frames in the HDF5 file",
-    "bytes_recorded": "Bytes written by recorders",
+    "received": ("received_frames_total", "Frames received"),
+    "tracked": ("tracked_frames_total", "Frames tracked and linked"),
+    "recorded": ("recorded_frames_total", "Frames in the HDF5 file"),
+    "lost": ("lost_frames_total", "Frames lost before the recorders"),
+    "bytes_recorded": ("recorded_bytes_total", "Bytes written by recorders"),
 }
-"""By the names of `Figures.metrics`; a count ends in `_total`, as Prometheus wants it."""
 
 _BY_NAME = {
     "frame_count": "Frames tracked so far",
@@ -43,8 +39,7 @@ def as_text(metrics: dict[str, Any], viewers: int) -> str:
     """One metric a line, each with its help and type."""
     lines: list[str] = []
     for kind, table in (("gauge", _GAUGES), ("counter", _COUNTS)):
-        for key, says in table.items():
-            name = key if kind == "gauge" else f"{key}_total"
+        for key, (name, says) in table.items():
             lines += [f"# HELP ringtrack_{name} {says}", f"# TYPE ringtrack_{name} {kind}"]
             lines.append(f"ringtrack_{name} {_number(metrics[key])}")
     for key, says in _BY_NAME.items():

@@ -325,7 +325,7 @@ def test_a_phone_needs_no_sideways_scrolling(story: dict[str, Any]) -> None:
 
 
 def test_machines_read_figures(story: dict[str, Any]) -> None:
-    assert "ringtrack_frame_count_total" in story["metrics"][1]
+    assert "ringtrack_tracked_frames_total" in story["metrics"][1]
     for name in (
         "frame_count", "track_count", "process_rate", "error_count", "mean_ms", "peak_ms", "queue_depth",
         "worker_utilisation", 'step_seconds{step="tracking",quantile="0.99"}',
