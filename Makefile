@@ -55,6 +55,7 @@ faults: $(TEST_STAMP)
 	$(PYTEST) -m faults --timeout 1800 $(ARGS)
 
 long: $(TEST_STAMP)
+	@scripts/reader-tools.sh
 	$(PYTEST) -m long --timeout 14400 $(ARGS)
 
 bench: $(TEST_STAMP)

@@ -30,7 +30,7 @@ HEADER = "frame,particle_id,x,y,mass,ecc,size,signal,timestamp"
 COLUMNS = ("frame", "particle", "x", "y", "mass", "ecc", "size", "signal")
 EXCEL_ROWS = 1_048_575  # and the header
 OVER_S = 2.0
-_LINE = "%d,%d,%.6f,%.6f,%.9g,%.7g,%.7g,%.9g,"
+_LINE = "%d,%d,%.6f,%.6f,%.9g,%.9g,%.9g,%.9g,"
 
 
 class CsvRecorder:

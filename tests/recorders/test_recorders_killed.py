@@ -37,13 +37,14 @@ SLOTS = 64
 class Recording:
     """A run with a recorder and nothing else; the test publishes results in the linker's place."""
 
-    def __init__(self, folder: Path, kind: str, flush_s: float = 0.02) -> None:
+    def __init__(self, folder: Path, kind: str, *, side: int = 16, of_frames: bool = False, **record: Any) -> None:
+        """`of_frames`: it reads the ring of frames, of `side` x `side` pixels. `record`: settings of that section."""
         experiment = Experiment()
         experiment = msgspec.structs.replace(
             experiment,
-            camera=msgspec.structs.replace(experiment.camera, width=16, height=16),
+            camera=msgspec.structs.replace(experiment.camera, width=side, height=side),
             ring=msgspec.structs.replace(experiment.ring, max_particles=200),
-            record=msgspec.structs.replace(experiment.record, flush_s=flush_s),
+            record=msgspec.structs.replace(experiment.record, **{"flush_s": 0.02, **record}),
         )
         self.folder = RunFolder(folder)
         self.plan = Plan(
@@ -54,7 +55,7 @@ class Recording:
             run_folder=str(folder),
             experiment=experiment,
             geometry=Geometry(
-                frame_slots=2,
+                frame_slots=SLOTS if of_frames else 2,
                 result_slots=SLOTS,
                 depth=2,
                 units_of_step=(1,),
@@ -62,13 +63,22 @@ class Recording:
                 state_bytes=64,
                 blocks=1,
             ),
-            processes=(ProcessPlan(name=kind, target=f"recorders.{kind}:main", kind=kind, block=0, reader=0),),
+            processes=(
+                ProcessPlan(
+                    name=kind,
+                    target=f"recorders.{kind}:main",
+                    kind=kind,
+                    block=0,
+                    reader=-1 if of_frames else 0,
+                    frame_reader=0 if of_frames else -1,
+                ),
+            ),
         )
         self.kind = kind
         self.plan_file = folder / "plan.json"
         self.plan_file.write_bytes(self.plan.encode())
         self.rings = Rings.create(self.plan)
-        self.cursors = CursorTable(self.rings.results)
+        self.cursors = CursorTable(self.rings.frames if of_frames else self.rings.results)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
