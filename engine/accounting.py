@@ -35,6 +35,7 @@ class Cause(IntEnum):
     FAILED_TWICE = 7  # a unit of its tracking failed at two attempts
     OVERRUN = 8  # a consumer was let go and the ring went on without it
     PART_STAYED_DEAD = 9  # a process could not be brought back
+    STOPPED_BY_FORCE = 10  # the run was told to end at once: what was on its way is not in the file
 
 
 CAUSE_WORDS = {
@@ -48,6 +49,7 @@ CAUSE_WORDS = {
     Cause.FAILED_TWICE: "tracking failed twice",
     Cause.OVERRUN: "overrun",
     Cause.PART_STAYED_DEAD: "part stayed dead",
+    Cause.STOPPED_BY_FORCE: "stopped by force",
 }
 
 LOSS = np.dtype(

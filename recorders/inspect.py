@@ -24,6 +24,7 @@ from recorders.run import Run
 from recorders.runfolder import RunFolder
 from recorders.tables import FRAMES, LOST, NO_CODE, PAUSED, Table
 from recorders.tiff_pictures import check_tiffs
+from recorders.told import Told, account_with, lost_with
 
 READ = ("frame", "sequence", *(f"removed_{name}" for name in FILTERS), "overflow", "t_camera_ns", "t_received_ns")
 READ += ("t_published_ns", "settings", "state_code", "step_code")
@@ -167,6 +168,10 @@ def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None
     rows, particles, faults = _check_tracks(parts)
     seconds, fps = _rate(arrived)
     losses = lost_ranges(parts)
+    told = None if live else run.told
+    all_losses = losses if told is None else lost_with(told, losses)
+    steps = accounting(frames) if told is None else account_with(told)
+    lost = int((frames["step_code"] != NO_CODE).sum()) if told is None else told.frames_lost
     return Report(
         path=str(run.path),
         run=name,
@@ -177,7 +182,7 @@ def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None
         bytes=sum(part.stat().st_size for part in paths),
         frames_recorded=len(arrived) - paused,
         frames_paused=paused,
-        frames_lost=int((frames["step_code"] != NO_CODE).sum()),
+        frames_lost=lost,
         first_frame=int(frames["frame"][0]) if len(frames) else -1,
         last_frame=int(frames["frame"][-1]) if len(frames) else -1,
         sequences=len(np.unique(frames["sequence"])),
@@ -190,18 +195,19 @@ def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None
         crops=crops,
         rows=rows,
         particles=particles,
-        features_mean=rows / len(arrived) if len(arrived) else 0.0,
+        features_mean=rows / (len(arrived) - paused) if len(arrived) > paused else 0.0,
         removed={name: int(frames[f"removed_{name}"].sum()) for name in FILTERS},
         overflow=int(frames["overflow"].sum()),
         latency_ms=_latency_ms(arrived),
-        accounting=[StepAccount(bytes(row["step"]).decode(), *row.tolist()[1:]) for row in accounting(frames)],
+        accounting=[StepAccount(bytes(row["step"]).decode(), *row.tolist()[1:]) for row in steps],
         losses=[
-            Loss(int(r["first"]), int(r["last"]), bytes(r["step"]).decode(), bytes(r["cause"]).decode()) for r in losses
+            Loss(int(r["first"]), int(r["last"]), bytes(r["step"]).decode(), bytes(r["cause"]).decode())
+            for r in all_losses
         ],
         settings=_settings(arrived),
         events={str(kind): int(n) for kind, n in run.events["kind"].value_counts(sort=False).items()},
         faults=_check_frames(frames, losses, live) + faults + pictures.faults + tiff_faults + crop_faults,
-        notes=_notes(parts, len(paths), complete, live, repaired),
+        notes=_notes(parts, len(paths), complete, live, repaired) + _told(told, complete or bool(repaired), live),
     )
 
 
@@ -236,8 +242,11 @@ def _check_frames(frames: Table, losses: Table, live: bool) -> list[str]:
 
 
 def _check_tracks(parts: list[Part]) -> tuple[int, int, list[str]]:
-    """Rows, particles and faults of the table of tracks: each row belongs to the frame that says so."""
-    rows, largest, faults = 0, -1, []
+    """Rows, particles and faults of the table of tracks: each row belongs to the frame that says so.
+
+    Particles are those that have rows: one that was seen only while recording was off is none of the file's.
+    """
+    rows, seen, faults = 0, np.zeros(1024, bool), []
     for part in parts:
         with opened(part.path) as file:
             for at, block, owners in owned_blocks(part.table, file["tracks"], part.tracks):
@@ -247,9 +256,12 @@ def _check_tracks(parts: list[Part]) -> tuple[int, int, list[str]]:
                         f"{part.path.name}: row {at + wrong[0]} of /tracks is of frame {block['frame'][wrong[0]]}, "
                         f"/frames has it as one of frame {owners[wrong[0]]}"
                     )
-                largest = max(largest, int(block["particle"].max()))
+                largest = int(block["particle"].max(initial=-1))
+                if largest >= len(seen):
+                    seen = np.concatenate([seen, np.zeros(largest + 1, bool)])
+                seen[block["particle"]] = True
         rows += part.tracks
-    return rows, largest + 1, faults
+    return rows, int(seen.sum()), faults
 
 
 def _rate(arrived: Table) -> tuple[float, float]:
@@ -285,6 +297,16 @@ def _settings(arrived: Table) -> list[SettingsStretch]:
         )
         for start, end in zip(starts, [*starts[1:], len(arrived)])
     ]
+
+
+def _told(told: Told | None, whole: bool, live: bool) -> list[str]:
+    """Where the account of a run that was cut short is from."""
+    if told is not None:
+        why = f" ({told.reason})" if told.reason else ""
+        return [f"the account is of the whole run{why}: what came after the end of the file is told by run.json"]
+    if whole or live:
+        return []
+    return ["what came after the end of the file was never counted: run.json has no account of this run"]
 
 
 def _notes(parts: list[Part], files: int, complete: bool, live: bool, repaired: str) -> list[str]:

@@ -30,6 +30,7 @@ from recorders.streams import read_streams
 from recorders.tables import EVENTS, EXTRA, FRAMES, PAUSED, Table, joined_text, once
 from recorders.takes import takes_of
 from recorders.tiff_pictures import Kept, TiffPictures
+from recorders.told import Told, account_with, lost_with, told_of
 
 GROUPS = ("acquisition_params", "tracking_config", "system_info", "processing_metrics")
 
@@ -125,15 +126,36 @@ class Run:
 
     @cached_property
     def accounting(self) -> pd.DataFrame:
-        """One row a step: in, out, lost, in_flight, counted from the table of frames."""
+        """One row a step: in, out, lost, in_flight, counted from the table of frames.
+
+        Of a run whose file was cut short (`told`) with what came after the cut.
+        """
+        if self.told is not None:
+            return _as_frame(account_with(self.told)).set_index("step")
         finished = self._finished("accounting/steps")
         return _as_frame(accounting(self.frames_array) if finished is None else finished).set_index("step")
 
     @cached_property
     def lost(self) -> pd.DataFrame:
-        """Every loss as a range of frame numbers, with step and cause."""
+        """Every loss as a range of frame numbers, with step and cause; also those after the file was cut (`told`)."""
         finished = self._finished("accounting/lost")
-        return _as_frame(lost_ranges(self._parts) if finished is None else finished[finished["first"] >= 0])
+        ranges = lost_ranges(self._parts) if finished is None else finished[finished["first"] >= 0]
+        return _as_frame(ranges if self.told is None else lost_with(self.told, ranges))
+
+    @cached_property
+    def told(self) -> Told | None:
+        """What `run.json` says of a run whose file was cut short; None: the file is whole, or no more is known."""
+        if not self.cut_short:
+            return None
+        with opened(self._any) as file:
+            return told_of(self.path.parent, str(file.attrs["run_id"]))
+
+    @cached_property
+    def cut_short(self) -> bool:
+        """Whether the file ends before the run did: its recorder was killed. Also while a run goes on."""
+        with opened(list(part_paths(self.path).values())[-1]) as file:
+            complete = bool(file["metadata/processing_metrics"].attrs["complete"])
+            return not complete or "repaired_utc" in file.attrs
 
     @cached_property
     def paused(self) -> int:

@@ -76,7 +76,8 @@ def scale(
 
 
 @click.command("trap")
-@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.argument("run")
+@output.data_option
 @click.option("--particle", type=int, required=True, help="The bead in the trap.")
 @click.option("--exposure-us", type=click.FloatRange(min=0), help="If the frames do not say.")
 @click.option("--localisation-px", type=click.FloatRange(min=0), help="Error of a coordinate; from `ep` if not said.")
@@ -85,8 +86,8 @@ def scale(
 @click.option("--temperature-k", type=click.FloatRange(min=1), help="Instead of sample.temperature_K.")
 @output.json_option
 def trap(
-    run: Path, particle: int, exposure_us: float | None, localisation_px: float | None, radius_um: float | None,
-    pixel_um: float | None, temperature_k: float | None, as_json: bool,
+    run: str, data: Path, particle: int, exposure_us: float | None, localisation_px: float | None,
+    radius_um: float | None, pixel_um: float | None, temperature_k: float | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Stiffness of the trap that holds a particle of a RUN: three ways, each with its 95 % interval, and a plot.
 
@@ -97,8 +98,9 @@ def trap(
     from engine.physics.bead import Bead
     from engine.physics.stiffness import Camera, equipartition, msd_fit, power_spectrum
     from recorders import Run
+    from recorders.named import find_run
 
-    record = Run.open(run)
+    record = Run.open(find_run(run, data))
     settings, table = record.settings, record.tracks
     rows = table[table["particle"] == particle]
     if rows.empty:
@@ -139,7 +141,7 @@ def trap(
         raise SettingsError(f"particle {particle}: too few positions to say anything of its trap")
     from engine.cli.trap_picture import draw
 
-    folder = run if run.is_dir() else run.parent
+    folder = record.path.parent
     picture = draw(folder / f"trap_{particle}.png", axes, found, camera)
     if as_json:
         output.result_json({

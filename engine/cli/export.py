@@ -15,7 +15,8 @@ from recorders.export import FORMATS
 @click.command(
     epilog="\b\n" + "\n".join(f"{name:<14} {form.says}" for name, form in FORMATS.items()),
 )
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
+@output.data_option
 @click.option("--to", "to", required=True, type=click.Choice(list(FORMATS)), help="See below.")
 @click.option("--out", type=click.Path(path_type=Path), help="A new file. Default: in the run's folder.")
 @click.option("--frames", metavar="A-B", help="Only frame numbers A to B.")
@@ -25,14 +26,15 @@ from recorders.export import FORMATS
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Of a film.")
 @click.option("--plain", is_flag=True, help="A film without rings around the particles.")
 def command(
-    run: Path, to: str, out: Path | None, frames: str | None, from_s: float | None, to_s: float | None,
+    run: str, data: Path, to: str, out: Path | None, frames: str | None, from_s: float | None, to_s: float | None,
     particles: str | None, fps: float | None, plain: bool,
 ) -> int:  # fmt: skip
-    """Write the tracks, or the frames, of the run in folder RUN for another program."""
+    """Write the tracks, or the frames, of the run RUN (a folder, run_003, latest) for another program."""
     from engine.chosen import parse_ranges
     from recorders import Run
     from recorders.export import run as export
     from recorders.export.selection import Selection
+    from recorders.named import find_run
 
     first = last = None
     try:
@@ -49,6 +51,6 @@ def command(
     options: dict[str, Any] = {"fps": fps, "overlay": not plain} if to == "mp4" else {}
     selection = Selection(first, last, from_s, to_s, wanted)
     with output.bar(to) as progress:
-        path = export(Run.open(run), to, out, selection, progress=progress, **options)
+        path = export(Run.open(find_run(run, data)), to, out, selection, progress=progress, **options)
     output.result(str(path))
     return 0

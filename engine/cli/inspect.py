@@ -11,7 +11,7 @@ from engine.cli import output
 
 @click.command()
 @click.argument("run")
-@click.option("--data", type=click.Path(path_type=Path), default="data", show_default=True, help="Where runs are.")
+@output.data_option
 @click.option("--repair", is_flag=True, help="Make a run whole that was killed; good data are not touched.")
 @output.json_option
 def command(run: str, data: Path, repair: bool, as_json: bool) -> int:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -65,6 +66,14 @@ def settings_options(command: F) -> F:
         multiple=True,
         metavar="SECTION.KEY=VALUE",
         help="Another value for a key, as in --set tracking.diameter=11. May be given several times.",
+    )
+    return option(command)
+
+
+def data_option(command: F) -> F:
+    """`--data FOLDER`: where runs are looked for by their names (`recorders.named`)."""
+    option = click.option(
+        "--data", type=click.Path(path_type=Path), default="data", show_default=True, help="Where runs are."
     )
     return option(command)
 

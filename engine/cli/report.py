@@ -31,23 +31,27 @@ pre { font-size:12.5px; line-height:1.45; overflow:auto; border:1px solid var(--
 """
 MOST_RANGES = 200
 MOST_EVENTS = 200
+MOST_SAID = 1500  # letters of an event
+_HIDDEN = {"event", "level", "t_ns", "t_utc_ns", "process", "pid", "run_id"}
 
 
 @click.command()
-@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.argument("run")
+@output.data_option
 @click.option("--out", type=click.Path(path_type=Path), help="The file; otherwise report.html in the run's folder.")
 @click.option("--frames", type=click.IntRange(min=0, max=24), default=4, help="Sample frames, where they were kept.")
 @output.json_option
-def command(run: Path, out: Path | None, frames: int, as_json: bool) -> None:
-    """Write one self-contained HTML file about the finished run RUN.
+def command(run: str, data: Path, out: Path | None, frames: int, as_json: bool) -> None:
+    """Write one self-contained HTML file about the finished run RUN: a folder, a file, run_003, or latest.
 
     Trajectories, counts, rates, a histogram of latencies, the account of every frame, settings and sample frames: to
     be sent, printed, or opened in ten years.
     """
+    from recorders.named import find_run
     from recorders.run import Run
 
-    record = Run.open(run)
-    folder = run if run.is_dir() else run.parent
+    record = Run.open(find_run(run, data))
+    folder = record.path.parent
     out = out or folder / "report.html"
     out.write_text(page(record, folder, frames), encoding="utf-8")
     if as_json:
@@ -67,7 +71,6 @@ def page(record: Run, folder: Path, frames: int) -> str:
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(started)) if started else ""
     table, tracks = record.frames_table, record.tracks
     lost = record.lost
-    lost_frames = int((lost["last"] - lost["first"] + 1).sum()) if len(lost) else 0
     camera = settings.camera
     parts = [
         f"<h1>{_text(name)}</h1>",
@@ -75,10 +78,10 @@ def page(record: Run, folder: Path, frames: int) -> str:
         f"{camera.fps:g} frames/s"
         + (f", {camera.pixel_um:g} µm a pixel" if camera.pixel_um else ", not calibrated")
         + "</p>",
-        _cards(told, table, tracks, lost_frames),
+        _cards(told, table, tracks, _lost_count(record)),
         "<h2>Account of every frame</h2>",
         _account(record),
-        _lost(lost),
+        _lost(lost, record),
         "<h2>Trajectories</h2>",
         _figure(plots.trajectories(tracks, settings), "The particles seen longest; colours tell them apart."),
         "<h2>Counts and rates</h2>",
@@ -118,9 +121,16 @@ def _run_json(folder: Path) -> dict[str, Any]:
 
 def _cards(told: dict[str, Any], table: Any, tracks: Any, lost: int) -> str:
     summary = told.get("summary") or {}
-    tracked = int((table["state"] == "tracked").sum())
-    cards = [
-        (f"{tracked}", "frames tracked"),
+    recorded = int((table["state"] == "tracked").sum())
+    cards = (
+        [
+            (f"{summary['frames_tracked']}", "frames tracked"),
+        ]
+        if summary
+        else []
+    )
+    cards += [
+        (f"{recorded}", "frames recorded"),
         (f'<span class="lost">{lost}</span>' if lost else "0", "frames lost"),
         (f"{tracks['particle'].nunique()}", "particles"),
         (f"{len(tracks)}", "rows"),
@@ -136,6 +146,10 @@ def _cards(told: dict[str, Any], table: Any, tracks: Any, lost: int) -> str:
     return '<div class="cards">' + "".join(f"<div><b>{v}</b><span>{_text(k)}</span></div>" for v, k in cards) + "</div>"
 
 
+def _lost_count(record: Run) -> int:
+    return int(record.accounting["lost"].sum())
+
+
 def _account(record: Run) -> str:
     account = record.accounting
     head = "".join(f'<th class="n">{name}</th>' for name in ("in", "out", "lost", "in flight"))
@@ -148,8 +162,13 @@ def _account(record: Run) -> str:
     return f"<table><tr><th>step</th>{head}</tr>{rows}</table>"
 
 
-def _lost(lost: Any) -> str:
+def _lost(lost: Any, record: Run) -> str:
     if not len(lost):
+        if record.cut_short and record.told is None:
+            return (
+                '<p class="lost">Of what is in the file no frame was lost. The file was cut short, and what came after '
+                "its end was never counted.</p>"
+            )
         return '<p class="dim">No frame was lost.</p>'
     rows = "".join(
         f'<tr><td class="n">{int(r["first"])}</td><td class="n">{int(r["last"])}</td><td>{_text(r["step"])}</td>'
@@ -168,11 +187,31 @@ def _events(record: Run) -> str:
     if not len(events):
         return '<p class="dim">None.</p>'
     rows = "".join(
-        f'<tr><td class="n">{int(e["frame"])}</td><td>{_text(e["kind"])}</td><td class="dim">{_text(e["json"][:300])}'
-        "</td></tr>"
+        f'<tr><td class="n">{int(e["frame"])}</td><td>{_text(e["kind"])}</td>'
+        f'<td class="dim">{_text(event_said(e["kind"], e["json"]))}</td></tr>'
         for _, e in events.head(MOST_EVENTS).iterrows()
     )
     return f'<table><tr><th class="n">frame</th><th>what</th><th></th></tr>{rows}</table>'
+
+
+def event_said(kind: str, text: str) -> str:
+    """An event's details as a sentence; figures that have none by their names."""
+    try:
+        details = json.loads(text or "{}")
+    except ValueError:
+        return text[:MOST_SAID]
+    if not isinstance(details, dict):
+        return text[:MOST_SAID]
+    if kind == "settings":
+        sections = {name: each for name, each in details.items() if name in ("tracking", "linking")}
+        values = [f"{s}.{key} = {value}" for s, each in sections.items() for key, value in each.items()]
+        return f"from here on version {details.get('version')}: " + ", ".join(values)
+    message = str(details.pop("message", ""))
+    rest = ", ".join(
+        f"{key.replace('_', ' ')} {value}" for key, value in details.items()
+        if key not in _HIDDEN and not isinstance(value, dict | list)
+    )  # fmt: skip
+    return (f"{message} ({rest})" if message and rest else message or rest)[:MOST_SAID]
 
 
 def _figure(png: bytes, words: str) -> str:

@@ -17,6 +17,9 @@ from engine.shm.ledger import LedgerOverrunError
 from engine.shm.status import quantiles_ms
 from engine.supervisor.children import Child
 
+FORCED = 130
+"""Exit status of a run that was stopped by force."""
+
 
 class LostRange(msgspec.Struct, frozen=True):
     """Frame numbers lost at one step for one reason, both ends included."""
@@ -71,6 +74,7 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
     first_received_ns: int
     last_published_ns: int
     last_frame: int  # the last number that was published
+    last_received: int  # the last number that came
     held_ns: dict[str, int]
     ledger_overrun: bool
 
@@ -92,6 +96,7 @@ def read_truth(rings: Rings, tally: dict[str, int], first_received_ns: int) -> T
     losses, overrun = _ledger(rings)
     last_place = published - closing
     last = rings.results.record(last_place)[0] if last_place >= 0 and rings.results.is_there(last_place) else None
+    last_in = rings.frames.record(newest - closing)[0] if newest - closing >= 0 else None
     histogram = sum(rings.block(process.name).histogram() for process in rings.plan.of_kind("linker"))
     receiver = rings.block("receiver").counters()
     return Truth(
@@ -103,6 +108,7 @@ def read_truth(rings: Rings, tally: dict[str, int], first_received_ns: int) -> T
         first_received_ns=first_received_ns,
         last_published_ns=0 if last is None else int(last["t_published_ns"]),
         last_frame=-1 if last is None else int(last["frame"]),
+        last_received=-1 if last_in is None else int(last_in["frame"]),
         held_ns={who: receiver.get(f"held_{who}_ns", 0) for who in ("trackers", "readers")},
         ledger_overrun=overrun,
     )
@@ -118,11 +124,17 @@ def summarise(
     status: int,
     reason: str,
 ) -> RunSummary:
-    """Put the account together from the rings and from the file (None: nothing was recorded)."""
-    tally = truth.tally
-    lost = truth.losses + _unwritten(truth, recording) + (recording.lost if recording else [])
+    """Put the account together from the rings and from the file (None: nothing was recorded).
+
+    Of a run that was stopped by force nothing is in flight: what was on its way is lost, and its cause says so.
+    """
+    tally, forced = truth.tally, status == FORCED
+    lost = truth.losses + _unwritten(truth, recording, forced) + (recording.lost if recording else [])
+    if forced and truth.last_received > truth.last_frame:
+        words = CAUSE_WORDS[Cause.STOPPED_BY_FORCE]
+        lost.append(LostRange(truth.last_frame + 1, truth.last_received, Step.TRACKER.name.lower(), words))
     seconds = (truth.last_published_ns - truth.first_received_ns) / 1e9
-    accounting = _account(truth, recording)
+    accounting = _account(truth, recording, forced)
     return RunSummary(
         run_folder=run_folder,
         run_id=run_id,
@@ -169,7 +181,7 @@ def _ledger(rings: Rings) -> tuple[list[LostRange], bool]:
             first = max(first + 1, count - 60_000)
 
 
-def _account(truth: Truth, recording: Recording | None) -> list[StepAccount]:
+def _account(truth: Truth, recording: Recording | None, forced: bool) -> list[StepAccount]:
     def lost_at(step: Step) -> int:
         name = step.name.lower()
         listed = sum(loss.last - loss.first + 1 for loss in truth.losses if loss.step == name)
@@ -182,7 +194,10 @@ def _account(truth: Truth, recording: Recording | None) -> list[StepAccount]:
         steps.append(StepAccount(step.name.lower(), arrived, arrived - lost, lost, 0))
         arrived -= lost
     tracked, failed = truth.tally["tracked"], truth.tally["failed"]
-    steps.append(StepAccount("tracker", arrived, tracked, failed, arrived - tracked - failed))
+    in_flight = arrived - tracked - failed
+    if forced:
+        failed, in_flight = failed + in_flight, 0
+    steps.append(StepAccount("tracker", arrived, tracked, failed, in_flight))
     steps.append(StepAccount("linker", tracked, tracked, 0, 0))
     if recording:
         # The run has ended: what is not in the file will not come any more.
@@ -191,9 +206,9 @@ def _account(truth: Truth, recording: Recording | None) -> list[StepAccount]:
     return steps
 
 
-def _unwritten(truth: Truth, recording: Recording | None) -> list[LostRange]:
+def _unwritten(truth: Truth, recording: Recording | None, forced: bool) -> list[LostRange]:
     """What was published after the recorder was given up: a range of numbers, those in `truth.losses` among them."""
     if recording is None or recording.last_frame >= truth.last_frame:
         return []
-    cause = CAUSE_WORDS[Cause.PART_STAYED_DEAD]
+    cause = CAUSE_WORDS[Cause.STOPPED_BY_FORCE if forced else Cause.PART_STAYED_DEAD]
     return [LostRange(recording.last_frame + 1, truth.last_frame, Step.RECORDER.name.lower(), cause)]

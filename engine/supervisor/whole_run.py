@@ -34,11 +34,9 @@ from engine.supervisor.children import Child
 from engine.supervisor.console import StatusLine
 from engine.supervisor.overheard import Overheard
 from engine.supervisor.planning import make_plan
-from engine.supervisor.summary import LostRange, Recording, RunSummary, Truth, read_truth, summarise
+from engine.supervisor.summary import FORCED, LostRange, Recording, RunSummary, Truth, read_truth, summarise
 from engine.supervisor.supervise import Phase, Supervisor
 from engine.supervisor.template import Template
-
-FORCED = 130
 
 
 def _to_stderr(text: str) -> None:

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 
+from engine.cli import report as html
 from recorders.hdf5 import main
 from recorders.inspect import inspect
 from recorders.parts import RunError
+from recorders.run import Run
+from recorders.tables import PAUSED
 
 
 @pytest.fixture
@@ -63,7 +67,7 @@ def test_parts_and_a_cut_end_are_noted(run: Path, job: Any, ring: Any) -> None:
     report = inspect(run)
     assert report.whole
     assert (report.state, report.parts, report.last_frame) == ("cut short", 2, 8)
-    assert len(report.notes) == 3
+    assert len(report.notes) == 4
 
 
 def test_tables_that_do_not_agree_are_a_fault(run: Path) -> None:
@@ -92,3 +96,99 @@ def test_a_run_without_frames(job: Any, ring: Any) -> None:
 def test_no_run(tmp_path: Path) -> None:
     with pytest.raises(RunError):
         inspect(tmp_path)
+
+
+def forced(run: Path) -> None:
+    """What is left of the run when it was stopped by force: no end of the file, and the supervisor's account."""
+    with h5py.File(run / "tracking_run_001.h5", "r+") as file:
+        file["metadata/processing_metrics"].attrs["complete"] = 0
+        run_id = str(file.attrs["run_id"])
+    step = {"in_flight": 0, "lost": 0}
+    summary = {
+        "run_id": run_id, "status": 130, "reason": "stopped by force", "frames_tracked": 9, "frames_recorded": 4,
+        "frames_lost": 16, "frames_paused": 0,
+        "accounting": [
+            step | {"step": "camera", "arrived": 20, "out": 16, "lost": 4},
+            step | {"step": "tracker", "arrived": 16, "out": 9, "lost": 7},
+            step | {"step": "recorder", "arrived": 9, "out": 4, "lost": 5},
+        ],
+        "fps": 100.0, "latency_ms": {"p50": 1.0, "p99": 2.0},
+        "lost": [
+            {"first": 2, "last": 4, "step": "camera", "cause": "skipped by the camera"},
+            {"first": 7, "last": 12, "step": "recorder", "cause": "stopped by force"},
+            {"first": 13, "last": 19, "step": "tracker", "cause": "stopped by force"},
+        ],
+    }  # fmt: skip
+    (run / "run.json").write_text(json.dumps({"summary": summary, "started_utc_ns": 1}))
+
+
+def test_what_came_after_the_cut_of_a_run_stopped_by_force_is_lost_and_said(run: Path) -> None:
+    forced(run)
+    found = inspect(run)
+    assert found.whole
+    assert (found.state, found.frames_recorded, found.frames_lost) == ("cut short", 4, 16)
+    assert [(x.first, x.last, x.step) for x in found.losses] == [
+        (2, 4, "camera"), (7, 7, "camera"), (8, 12, "recorder"), (13, 19, "tracker"),
+    ]  # fmt: skip
+    assert "lost at tracker: frame 13 to 19 (stopped by force)" in found.text()
+    assert any("the account is of the whole run (stopped by force)" in note for note in found.notes)
+    record = Run.open(run)
+    assert int((record.lost["last"] - record.lost["first"] + 1).sum()) == 16
+    assert int(record.accounting["lost"].sum()) == 16
+    said = html._lost(record.lost, record)
+    assert "No frame was lost" not in said
+    assert "stopped by force" in said
+    assert html._lost_count(record) == 16
+
+
+def test_what_nobody_counted_after_the_cut_is_said_to_be_unknown(run: Path, job: Any, ring: Any) -> None:
+    with h5py.File(run / "tracking_run_001.h5", "r+") as file:
+        file["metadata/processing_metrics"].attrs["complete"] = 0
+        file["accounting/lost"].resize((0,))
+    (run / "run.json").write_text('{"summary": null}')
+    assert any("was never counted" in note for note in inspect(run).notes)
+    record = Run.open(run)
+    assert "what came after its end was never counted" in html._lost(record.lost, record)
+
+
+def test_a_run_json_of_another_run_is_not_believed(run: Path) -> None:
+    forced(run)
+    text = (run / "run.json").read_text()
+    (run / "run.json").write_text(text.replace('"run_id": "', '"run_id": "f'))
+    assert inspect(run).frames_lost == 4
+
+
+def test_paused_frames_and_particles_that_were_never_recorded_count_for_nothing(run: Path) -> None:
+    with h5py.File(run / "tracking_run_001.h5", "r+") as file:
+        rows = file["tracks"][...]
+        rows["particle"][rows["particle"] == 4] = 900  # 5 particles, the last of them with a high number
+        file["tracks"][...] = rows
+        frames = file["frames"][...]
+        last = np.flatnonzero(frames["frame"] == 6)[0]
+        kept = int(frames["first_row"][last])
+        frames["state_code"][last], frames["state"][last], frames["rows"][last] = PAUSED, b"paused", 0
+        frames["first_row"][last:] = kept
+        file["frames"][...] = frames
+        file["tracks"].resize((kept,))
+    report = inspect(run)
+    assert (report.frames_recorded, report.frames_paused) == (3, 1)
+    assert (report.rows, report.particles, report.features_mean) == (15, 5, 5.0)
+    assert Run.open(run).tracks["particle"].nunique() == report.particles
+
+
+EVENTS = {
+    "a remark": ("note", '{"message": "laser on", "event": "note", "level": "info", "t_ns": 5}', "laser on"),
+    "facts": ("died", '{"message": "linker-0 died", "pid": 7, "complaint": "no"}', "linker-0 died (complaint no)"),
+    "settings": (
+        "settings", '{"version": 2, "tracking": {"minmass": 5}, "linking": {"memory": 1}}',
+        "from here on version 2: tracking.minmass = 5, linking.memory = 1",
+    ),
+    "no message": ("sequence", '{"sequence": 3, "first_frame": 4}', "sequence 3, first frame 4"),
+    "no JSON": ("old", "text", "text"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_events_are_sentences_in_the_report(name: str) -> None:
+    kind, details, said = EVENTS[name]
+    assert html.event_said(kind, details) == said

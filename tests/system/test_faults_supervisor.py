@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from recorders import Run, h5clear
+from recorders.inspect import inspect
 from tests.system.faults import (
     SMALL,
     everybody,
@@ -148,3 +149,11 @@ def test_a_second_signal_ends_it_by_force(lab: Laboratory) -> None:
     assert int(record.frames_array["rows"].sum()) == len(record.tracks_array)
     (file,) = folder.glob("*.h5")
     assert not h5clear.is_marked(file)
+    # What the file does not have is lost, by number, for whoever reads the run.
+    summary = json.loads((folder / "run.json").read_text())["summary"]
+    assert summary["frames_lost"] == summary["frames_received"] - summary["frames_recorded"] > 0
+    assert all(step["in_flight"] == 0 for step in summary["accounting"])
+    report = inspect(folder)
+    assert (report.state, report.frames_lost) == ("cut short", summary["frames_lost"])
+    assert int((record.lost["last"] - record.lost["first"] + 1).sum()) == summary["frames_lost"]
+    assert set(record.lost["cause"]) == {"stopped by force"}
