@@ -120,7 +120,7 @@ class StepTimes:
             line.set_xdata([p50, max(p50, p99)])
             words.set_text(f"  {p50:.2f} / {p99:.2f}" if figures else "  not measured")
             most = max(most, p99, p50)
-        self._axes.set_xlim(0, measures.sticky((0.0, self._axes.get_xlim()[1] / 1.5), 0.0, most)[1] * 1.5)
+        self._axes.set_xlim(0, measures.sticky((0.0, self._axes.get_xlim()[1] / 1.75), 0.0, most)[1] * 1.75)
         right = self._axes.get_xlim()[1]
         for i, (words, line) in enumerate(zip(self._words, self._lines)):
             words.move(float(np.max(line.get_xdata())) / right + 0.02, 1 - (i + 0.6) / (len(STEPS) + 0.2))
@@ -136,7 +136,7 @@ class Focus:
         self.rectangle, self.dirty = rectangle, True
         self._axes = style.make_axes(figure, rectangle)
         self.axes = [self._axes]
-        self._axes.set_xlabel("seconds ago")
+        self._axes.set_xlabel("focus: relative to the median, seconds ago")
         self._axes.xaxis.set_major_locator(MaxNLocator(5))
         self._lines = [self._axes.plot([], [], color=colour, lw=1.2)[0] for _, colour in self.NAMES]
         self._words = [

@@ -245,6 +245,6 @@ class ImagePanel:
     def _scale_bar(self, x0: float, y1: float) -> None:
         unit = self.pixel_um or 1.0
         length = measures.bar_length(130 * self.scale * unit)
-        x, y = x0 + 14 * self.scale, y1 - 30 * self.scale
+        x, y = x0 + 14 * self.scale, y1 - 33 * self.scale
         self._bar.set_data([x, x + length / unit], [y, y])
         self._bar_text.set_text(f"{length:g} {'µm' if self.pixel_um else 'px'}")

@@ -36,6 +36,7 @@ class Memory:
         self.rate: deque[float] = deque(maxlen=HISTORY)
         self.count: deque[int] = deque(maxlen=HISTORY)
         self.focus_seconds: deque[float] = deque(maxlen=HISTORY)
+        self._focus_view: tuple[Any, ...] = ()
         self.focus: deque[tuple[float, float, float]] = deque(maxlen=HISTORY)  # size, signal, sharpness
 
     @property
@@ -60,8 +61,15 @@ class Memory:
         self.rate.append(rate)
         self.count.append(count)
 
-    def add_focus(self, seconds: float, rows: NDArray[Any], pixels: NDArray[Any]) -> None:
-        """Mean size and signal of a frame's beads and the sharpness of its picture."""
+    def add_focus(self, seconds: float, rows: NDArray[Any], pixels: NDArray[Any], view: tuple[Any, ...] = ()) -> None:
+        """Mean size and signal of a frame's beads and the sharpness of its picture.
+
+        `view`: how it was reduced, and where it lies. The sharpness of another view is no measure for this one.
+        """
+        if view != self._focus_view:
+            self._focus_view = view
+            old = [(size, signal, float("nan")) for size, signal, _ in self.focus]
+            self.focus = deque(old, maxlen=HISTORY)
         size = float(rows["size"].mean()) if len(rows) else float("nan")
         signal = float(rows["signal"].mean()) if len(rows) else float("nan")
         self.focus_seconds.append(seconds)

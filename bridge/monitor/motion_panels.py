@@ -23,8 +23,9 @@ class Trajectories:
     def __init__(self, figure: Figure, rectangle: Rectangle) -> None:
         self.rectangle, self.dirty = rectangle, True
         self._axes = style.make_axes(figure, rectangle, "Trajectories")
+        self._axes.set_aspect("equal", anchor="W")  # a step to the right is as long as one down
         self.axes = [self._axes]
-        self._lines = LineCollection([], linewidths=0.9, cmap="turbo")
+        self._lines = LineCollection([], linewidths=1.2, cmap="turbo")
         self._axes.add_collection(self._lines, autolim=False)
         self._words = Words(self._axes, 1.0, 1.06, ha="right", color=style.DIM)
         self.moving: list[Artist] = [self._lines, self._words]
@@ -52,7 +53,7 @@ class Displacement:
         self._axes.set(xscale="log", yscale="log")
         self._axes.set_xlabel("lag, s")
         (self._points,) = self._axes.plot([], [], "o-", color=style.ACCENT, ms=3.5, lw=1)
-        self._words = Words(self._axes, 0.04, 0.95)
+        self._words = Words(self._axes, 0.98, 0.07, ha="right", va="bottom")
         self.moving: list[Artist] = [self._points, self._words]
 
     def update(self, memory: Memory, facts: Facts) -> None:

@@ -121,7 +121,7 @@ class Screen:
         return [
             lambda: self.trap.update(memory, facts, self.image.chosen),
             lambda: self.cloud.update(self.trap, facts),
-            lambda: self.spectrum.update(self.trap),
-            lambda: self.trace.update(self.trap),
+            lambda: self.spectrum.update(self.trap, facts),
+            lambda: self.trace.update(self.trap, facts),
             lambda: self.words.update(self.trap),
         ]

@@ -118,7 +118,8 @@ class Cloud:
         self._axes = style.make_axes(figure, rectangle, "Positions")
         self._axes.xaxis.set_major_locator(MaxNLocator(5))
         self.axes = [self._axes]
-        self._image = self._axes.imshow(np.zeros((2, 2)), cmap="magma", origin="upper", aspect="auto")
+        self._image = self._axes.imshow(np.zeros((2, 2)), cmap="magma", origin="upper", aspect="equal")
+        self._axes.set_anchor("W")
         self.moving: list[Artist] = [self._image]
 
     def update(self, trap: Trap, facts: Facts) -> None:
@@ -135,7 +136,7 @@ class Cloud:
         self._image.set_clim(0, max(1.0, float(counts.max())))
         self._image.set_extent((-half, half, half, -half))
         self._axes.set(xlim=(-half, half), ylim=(half, -half))
-        self._axes.set_xlabel("x about its mean, " + ("µm" if facts.pixel_um else "pixels"))
+        self._axes.set_xlabel("x and y about their means, " + ("µm" if facts.pixel_um else "pixels"))
 
 
 class Spectrum:
@@ -144,6 +145,7 @@ class Spectrum:
     def __init__(self, figure: Figure, rectangle: Rectangle) -> None:
         self.rectangle, self.dirty = rectangle, True
         self._axes = style.make_axes(figure, rectangle, "Power spectrum")
+        self._style: dict[str, Any] = {"loc": "left", "fontsize": style.NORMAL, "color": style.TEXT, "pad": 4}
         self.axes = [self._axes]
         self._axes.set(xscale="log", yscale="log")
         self._axes.set_xlabel("Hz")
@@ -154,7 +156,8 @@ class Spectrum:
         self._corner = self._axes.axvline(1.0, color=style.AMBER, lw=1, visible=False)
         self.moving: list[Artist] = [*self._points, self._corner]
 
-    def update(self, trap: Trap) -> None:
+    def update(self, trap: Trap, facts: Facts) -> None:
+        self._axes.set_title(f"Power spectrum, {'µm²' if facts.pixel_um else 'px²'}/Hz", **self._style)
         low, high, ends = math.inf, 0.0, (1.0, 10.0)
         self.dirty = True
         for line, values in zip(self._points, (trap.x, trap.y)):
@@ -202,13 +205,16 @@ class TimeTrace:
     def __init__(self, figure: Figure, rectangle: Rectangle) -> None:
         self.rectangle, self.dirty = rectangle, True
         self._axes = style.make_axes(figure, rectangle, "Position over time")
+        self._style: dict[str, Any] = {"loc": "left", "fontsize": style.NORMAL, "color": style.TEXT, "pad": 4}
         self.axes = [self._axes]
         self._axes.set_xlabel("s")
         self._axes.xaxis.set_major_locator(MaxNLocator(5))
         self._lines = [self._axes.plot([], [], lw=0.8, color=colour)[0] for colour in (style.ACCENT, style.SECOND)]
         self.moving: list[Artist] = list(self._lines)
 
-    def update(self, trap: Trap) -> None:
+    def update(self, trap: Trap, facts: Facts) -> None:
+        unit = "µm" if facts.pixel_um else "pixels"
+        self._axes.set_title(f"Position over time, {unit}", **self._style)
         most = 0.0
         self.dirty = True
         for line, values in zip(self._lines, (trap.x, trap.y)):

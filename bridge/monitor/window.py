@@ -104,7 +104,8 @@ class Monitor:
             return
         image.show(picture, self.memory.trails() if image.show_trails else {})
         if not self._shown or int(now * 2) != int(self._shown[-1] * 2):
-            self.memory.add_focus(now, picture.rows, picture.pixels)
+            seen_as = (picture.step, picture.corner_yx, picture.pixels.shape)
+            self.memory.add_focus(now, picture.rows, picture.pixels, seen_as)
         self._shown.append(now)
         self.pictures += 1
 

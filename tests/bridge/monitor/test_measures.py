@@ -66,6 +66,17 @@ def test_the_memory_is_bounded_and_starts_over_with_another_run(tmp_path) -> Non
     assert len(memory.frames) == 1
 
 
+def test_the_sharpness_of_another_view_is_no_measure_for_this_one() -> None:
+    memory, rows = Memory(), rows_at(0, [(5, 5)])
+    pixels = np.random.default_rng(1).integers(0, 99, (64, 64)).astype(np.uint16)
+    for seconds, view in ((1.0, (2, (0, 0))), (2.0, (2, (0, 0))), (3.0, (1, (8, 8)))):
+        memory.add_focus(seconds, rows, pixels, view)
+    sizes, _, sharpness = np.transpose(memory.focus)
+    assert np.isfinite(sizes).all()
+    assert np.isnan(sharpness[:2]).all()
+    assert sharpness[2] > 0
+
+
 def test_statistics_are_in_pixels_and_where_calibrated_in_micrometres() -> None:
     rows = rows_at(0, [(10, 20), (30, 20)])
     calibrated = {
