@@ -121,9 +121,9 @@ class SaveStack(Request, frozen=True, kw_only=True, tag="save_stack"):
 
 class Record(Request, frozen=True, kw_only=True, tag="record"):
     """Start, stop, pause or resume recording. `before_s`: what came so long before is of the take too; `for_s`: it ends
-    by itself (0: it does not)."""
+    by itself (0: it does not). "crops": keep crops of the particles that `name` says, as record.crop_particles does."""
 
-    action: Literal["start", "stop", "pause", "resume"]
+    action: Literal["start", "stop", "pause", "resume", "crops"]
     name: Annotated[
         str, Meta(max_length=60, pattern=r"^[^\x00-\x1f\x7f]*\Z", description="text of one line, at most 60 letters")
     ] = ""

@@ -106,6 +106,8 @@ class Desk:
             version = desk.start(request.name, request.before_s, request.for_s)
         elif request.action == "resume":
             version = desk.resume()
+        elif request.action == "crops":
+            version = desk.choose(request.name)
         else:
             version = desk.stop(paused=request.action == "pause")
         now = desk.now

@@ -67,8 +67,7 @@ class Figures:
         steps = {name: _spread(metas, *ends) for name, ends in STEPS.items()}
         if recording := self._recording_ms():
             steps["recording"] = recording
-        recorder = {n: self._counters(n) for n in ("hdf5", "csv") if any(p.name == n for p in rings.plan.processes)}
-        recorded = recorder.get("hdf5", {}).get("frames_recorded", 0)
+        recorded = self._recorded()
         return {
             "frame_count": tally["tracked"],
             "track_count": int(last["rows"]) if last is not None else 0,
@@ -107,6 +106,15 @@ class Figures:
             return 0.0
         received_ns = int(results.record(results.newest)["t_received_ns"][0])
         return round(max(0.0, (monotonic_ns() - received_ns) / 1e6), 1)
+
+    def _recorded(self) -> int:
+        """Frames that came while recording was on: as the tables have them, or else the files of frames."""
+        plan = self._rings.plan
+        names = {process.name for process in plan.of_kind("recorder")}
+        for name, each in (("hdf5", 1), ("csv", 1), ("crops", 1), ("images", 0), ("tiff", 0)):
+            if name in names:
+                return self._counters(name).get("frames_recorded", 0) * (each or plan.experiment.record.image_every)
+        return 0
 
     def _recording_ms(self) -> dict[str, float]:
         """From publication until a recorder of tables had written the frame, over the whole run; empty: none has."""

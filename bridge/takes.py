@@ -17,6 +17,7 @@ import msgspec
 
 from bridge.looking import Looker
 from bridge.tuning import Tuning
+from engine.chosen import parse_chosen
 from engine.clocks import monotonic_ns
 from engine.errors import MachineError, SettingsError
 from engine.live import LiveSettings, Recording
@@ -44,15 +45,24 @@ def recording_facts(live: LiveSettings, plan: Plan, metrics: dict[str, Any]) -> 
         free = shutil.disk_usage(plan.run_folder).free
     except OSError:  # a network drive that is away
         free = 0
-    rate = metrics["bytes_recorded"] / max(1.0, metrics["seconds"])
+    rate = _bytes_s(plan, metrics)
+    ends_ns = max(0, now.until_ns - now_ns) if now.on else now.left_ns
     return {
         "state": now.state, "take": now.take, "name": now.name or f"take {now.take}", "why": now.why,
         "seconds": round((now_ns - (now.since_ns or plan.started_mono_ns)) / NS, 1) if now.on else 0.0,
-        "ends_in_s": round(max(0, now.until_ns - now_ns) / NS, 1) if now.on and now.until_ns else None,
+        "ends_in_s": round(ends_ns / NS, 1) if now.until_ns or now.left_ns else None,
         "frames": metrics["recorded"], "bytes": metrics["bytes_recorded"], "disk_free_bytes": free,
         "minutes_left": round(max(0.0, free - settings.min_free_gb * 1e9) / rate / 60, 1) if rate else None,
         "trigger": settings.trigger, "outputs": outputs_of(plan, now),
     }  # fmt: skip
+
+
+def _bytes_s(plan: Plan, metrics: dict[str, Any]) -> float:
+    """What recording writes a second, or would if it were not paused: bytes of a recorded frame, times their rate."""
+    if not metrics["recorded"]:
+        return 0.0
+    rate = float(metrics["receive_rate"]) or plan.experiment.camera.fps
+    return rate * float(metrics["bytes_recorded"]) / float(metrics["recorded"])
 
 
 def outputs_of(plan: Plan, recording: Recording) -> dict[str, bool]:
@@ -106,7 +116,7 @@ class RecordingDesk:
         return self._publish(
             Recording(
                 on=True, take=now.take + 1, name=name, before_s=before_s, since_ns=t_ns,
-                until_ns=t_ns + round(for_s * NS) if for_s else 0, why=why, without=now.without,
+                until_ns=t_ns + round(for_s * NS) if for_s else 0, why=why, without=now.without, crops=now.crops,
             )
         )  # fmt: skip
 
@@ -115,8 +125,10 @@ class RecordingDesk:
         now = self.now
         if not now.on and not (now.paused and not paused):
             raise SettingsError("nothing is being recorded" + (f"; {_called(now)} is paused" if now.paused else ""))
-        changes: dict[str, Any] = {"on": False, "paused": paused, "since_ns": self._clock_ns(), "before_s": 0.0}
-        return self._publish(msgspec.structs.replace(now, until_ns=0, why=why, **changes))
+        t_ns = self._clock_ns()
+        left_ns = max(1, now.until_ns - t_ns) if paused and now.until_ns else 0
+        changes: dict[str, Any] = {"on": False, "paused": paused, "since_ns": t_ns, "before_s": 0.0}
+        return self._publish(msgspec.structs.replace(now, until_ns=0, left_ns=left_ns, why=why, **changes))
 
     def resume(self) -> int:
         """Go on with a take that was interrupted. Raises SettingsError, MachineError."""
@@ -124,8 +136,25 @@ class RecordingDesk:
         if not now.paused:
             raise SettingsError("no take is paused; start one")
         self._refuse_if_full()
-        changes: dict[str, Any] = {"on": True, "paused": False, "since_ns": self._clock_ns()}
+        t_ns = self._clock_ns()
+        changes: dict[str, Any] = {"on": True, "paused": False, "since_ns": t_ns, "left_ns": 0}
+        changes["until_ns"] = t_ns + now.left_ns if now.left_ns else 0
         return self._publish(msgspec.structs.replace(now, why="resumed", **changes))
+
+    def choose(self, particles: str) -> int:
+        """Keep crops of other particles from now on; the version. Raises SettingsError."""
+        if "crops" not in self.outputs:
+            raise SettingsError(
+                f"crops: this run was started without them. Set {ALL_OUTPUTS['crops']}, start another run"
+            )
+        try:
+            parse_chosen(particles)
+        except ValueError:
+            raise SettingsError(
+                f'crops: {particles!r} is not understood; it is "3, 7, 20-29", "inside y0:y1, x0:x1", or empty for all'
+            ) from None
+        self._note("crops", f"crops are kept of {particles or 'all particles'}")
+        return self._tuning.record(msgspec.structs.replace(self.now, crops=particles, before_s=0.0))
 
     @property
     def outputs(self) -> dict[str, bool]:

@@ -36,7 +36,9 @@ class Recording(msgspec.Struct, frozen=True):
     before_s: float = 0.0  # frames that were received so long before the first one are of the take too
     since_ns: int = 0  # CLOCK_MONOTONIC when this was asked for; 0: the start of the run
     until_ns: int = 0  # when it ends by itself; 0: never
+    left_ns: int = 0  # while it is paused: so much of that time was left; 0: it had no end
     why: str = ""  # who or what asked for it
+    crops: str | None = None  # of which particles crops are kept; None: as record.crop_particles says
     without: tuple[str, ...] = ()  # processes ("csv", "lsl") that are switched off, whatever else goes on
 
     @property

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,9 @@ class CropRecorder:
             self._part += 1
             self._begin()
 
+    def idle(self) -> None:
+        """Nothing: all that there is comes with frames."""
+
     def close(self) -> None:
         self._file.close()
         self._frames.done(self._newest)
@@ -158,9 +161,10 @@ def main(job: Job) -> int:
     """Record crops until the ring says that the run has ended; the exit status."""
     camera, settings = job.experiment.camera, job.experiment.record
 
-    @cache
+    @lru_cache(64)
     def chosen(version: int) -> Chosen:
-        return parse_chosen(settings.crop_particles)
+        text = job.recording_of(version).crops
+        return parse_chosen(settings.crop_particles if text is None else text)
 
     def lost(frame: int, count: int) -> None:
         job.status.count("frames_lost")

@@ -92,6 +92,9 @@ class CsvRecorder:
         with self._writing():
             self._file.flush()
 
+    def idle(self) -> None:
+        """Nothing: all that there is comes with frames."""
+
     def close(self) -> None:
         self.flush()
         os.fsync(self._file.fileno())

@@ -82,6 +82,11 @@ class Hdf5Recorder:
         self._take_inbox()
         self._file.flush()
 
+    def idle(self) -> None:
+        """A marker is in the file within a flush, though the camera may be silent for hours."""
+        if self._take_inbox():
+            self._file.flush()
+
     def close(self) -> None:
         self._take_inbox()
         self._file.take_streams(self._first.parent)
@@ -126,11 +131,13 @@ class Hdf5Recorder:
             self._event(frame, OFF, said)
             self._first_recorded = -1
 
-    def _take_inbox(self) -> None:
-        """Events of others stand at the frame that was newest when they were read."""
+    def _take_inbox(self) -> int:
+        """Events of others stand at the frame that was newest when they were read; how many there were."""
         frame = -1 if self._last is None else int(self._last["frame"])
-        for event in self._inbox.read() if self._inbox else ():
+        events = self._inbox.read() if self._inbox else []
+        for event in events:
             self._file.event(event.t_ns, max(frame, 0), event.kind[:24], event.text)
+        return len(events)
 
     def _event(self, frame: int, kind: str, details: dict[str, Any]) -> None:
         self._file.event(monotonic_ns(), frame, kind, json.dumps(details))

@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import msgspec
 import numpy as np
 
 from engine.rows import FILTERS
 from recorders import h5clear
 from recorders.crop_parts import check_crops
-from recorders.image_check import check_images
+from recorders.image_check import ImageCheck, check_images
 from recorders.join import accounting, lost_ranges
 from recorders.metadata import read_group
-from recorders.parts import Part, frame_blocks, opened, owned_blocks, part_paths, read_parts
+from recorders.parts import BLOCK_ROWS, Part, RunError, frame_blocks, opened, owned_blocks, part_paths, read_parts
 from recorders.run import Run
 from recorders.runfolder import RunFolder
 from recorders.tables import FRAMES, LOST, NO_CODE, PAUSED, Table
@@ -154,9 +155,9 @@ def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None
     parts = read_parts(run.path)
     frames: Table = np.concatenate([np.zeros(0, FRAMES)[list(READ)], *frame_blocks(parts, READ)])
     images = run.path.with_name(run.path.name.replace("tracking_", "images_", 1))
-    pictures = check_images(images, progress=progress)
+    pictures = _check_images(images, progress)
     tiffs, tiffs_compared, tiff_faults = _check_tiffs(run, parts, progress)
-    crops, crop_faults = check_crops(run.path.with_name(run.path.name.replace("tracking_", "crops_", 1)), progress)
+    crops, crop_faults = _check_crops(run.path.with_name(run.path.name.replace("tracking_", "crops_", 1)), progress)
     metadata = run.metadata
     with opened(paths[0]) as file:
         name, run_id = str(file.attrs["run"]), str(file.attrs["run_id"])
@@ -206,9 +207,47 @@ def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None
         ],
         settings=_settings(arrived),
         events={str(kind): int(n) for kind, n in run.events["kind"].value_counts(sort=False).items()},
-        faults=_check_frames(frames, losses, live) + faults + pictures.faults + tiff_faults + crop_faults,
+        faults=_check_frames(frames, losses, live)
+        + faults
+        + _check_rest(paths)
+        + pictures.faults
+        + tiff_faults
+        + crop_faults,
         notes=_notes(parts, len(paths), complete, live, repaired) + _told(told, complete or bool(repaired), live),
     )
+
+
+def _check_images(first: Path, progress: Callable[[int, int], None] | None) -> ImageCheck:
+    try:
+        return check_images(first, progress=progress)
+    except RunError as error:  # a file of which nothing can be read
+        return ImageCheck(0, 0, [str(error)])
+
+
+def _check_crops(first: Path, progress: Callable[[int, int], None] | None) -> tuple[int, list[str]]:
+    try:
+        return check_crops(first, progress)
+    except RunError as error:
+        return 0, [str(error)]
+
+
+def _check_rest(paths: list[Path]) -> list[str]:
+    """Every table that no other check reads: events, particles, streams, … to its last chunk."""
+    faults: list[str] = []
+
+    def look(name: str, found: h5py.Dataset | h5py.Group) -> None:
+        if not isinstance(found, h5py.Dataset) or found.is_virtual or name in ("tracks", "frames"):
+            return
+        try:
+            for start in range(0, len(found), BLOCK_ROWS) if found.ndim else ():
+                found[start : start + BLOCK_ROWS]
+        except (OSError, RuntimeError) as error:
+            faults.append(f"{path.name}: /{name} cannot be read: {error}")
+
+    for path in paths:
+        with opened(path) as file:
+            file.visititems(look)
+    return faults
 
 
 def _check_tiffs(

@@ -57,6 +57,9 @@ class Recorder(Protocol):
     def flush(self) -> None:
         """Make all that was taken safe from the death of this process."""
 
+    def idle(self) -> None:
+        """No frame came for the time between two flushes: make safe what does not wait for frames (events)."""
+
     def close(self) -> None:
         """The run has ended: flush, finish the file, close it."""
 
@@ -141,6 +144,8 @@ class _Loop:
                     self._recorder.flush()
                     self._flushed()
                     reader.done(self._last)
+                else:
+                    self._recorder.idle()
                 next_flush = self._clock() + self._flush_s
 
     def _copy(self, place: int) -> tuple[np.void, Table] | None:

@@ -55,7 +55,9 @@ class Head:
 def recording_of(facts: Facts) -> str | None:
     """Name, duration and size of what is being recorded; None: nothing is."""
     take = facts.metrics.get("recording")
-    if not take or take["state"] != "on" or "hdf5" not in facts.metrics.get("processes", {}):
+    if not take or take["state"] != "on":
+        return None
+    if not any(on for name, on in take["outputs"].items() if name != "lsl"):
         return None
     seconds = int(take["seconds"])
     folder = str(facts.hello.get("run_folder", "")).rsplit("/", 1)[-1]

@@ -44,7 +44,7 @@ from engine.settings import changed
         ({"ask": "results", "after": -2}, "after = -2 is not allowed"),
         ({"ask": "save_stack", "name": "abc\n"}, "it must be 1 to 60 of A-Z, a-z, 0-9, _ and -"),
         ({"ask": "save_stack", "name": "../abc"}, "it must be 1 to 60 of A-Z, a-z, 0-9, _ and -"),
-        ({"ask": "record", "action": "begin"}, "action = 'begin' is not allowed; it must be one of 'pause'"),
+        ({"ask": "record", "action": "begin"}, "action = 'begin' is not allowed; it must be one of 'crops', 'pause'"),
         ({"ask": "record", "action": "start", "name": "a\x1b[2J"}, "it must be text of one line, at most 60 letters"),
         ({"ask": "storage", "values": {}}, "it must be a map of names to true or false, not empty"),
         ({"ask": "set"}, "set: the field 'values' is missing; it must be a map"),

@@ -17,6 +17,7 @@ from engine.rows import State
 from recorders import Run
 from recorders.hdf5 import Hdf5Recorder, main
 from recorders.hdf5file import DiskError, RunFile
+from recorders.inbox import Inbox
 from recorders.loop import record
 from recorders.metadata import About
 from recorders.parts import RunError
@@ -233,3 +234,19 @@ def test_a_recorder_is_quick_enough_for_100_frames_a_second(job: Any, ring: Any)
     record(run, recorder)
     assert time.process_time() - started < 0.5
     assert np.array_equal(Run.open(run.run_folder).tracks_array["frame"], np.repeat(np.arange(100), 1000))
+
+
+def test_a_marker_is_in_the_file_while_the_camera_is_silent(job: Any, ring: Any, run_folder: Path, fast: Any) -> None:
+    first, seen = run_folder / "tracking_run_001.h5", []
+
+    def mark() -> None:
+        line = {"event": "mark", "t_ns": 7, "message": "laser on"}
+        (run_folder / "events.jsonl").write_text(json.dumps(line) + "\n")
+
+    def look() -> None:
+        seen.append(Run.open(run_folder).events["kind"].tolist())
+
+    run = job([ring.frame(0), look, mark, look, ring.end()], experiment=fast)
+    about = About(run.experiment, run.run_id, "run_001")
+    record(run, Hdf5Recorder(first, about, Inbox(run_folder)))
+    assert seen == [["recording started"], ["recording started", "mark"]]

@@ -21,6 +21,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "on": False,
         "images": True,
         "csv": True,
+        "crop_size": 16,
         "flush_s": 0.1,
         "trigger": "marker laser on",
         "trigger_s": 0.3,
@@ -57,6 +58,7 @@ def story(shared_lab: Laboratory) -> tuple[Ended, dict[str, Any]]:
             for wrong, said in (("tiff", "was started without it"), ("xlsx", "'xlsx' is no output")):
                 with pytest.raises(SettingsError, match=said):
                     client.configure_storage({"csv": False, wrong: True})
+            facts["chosen"] = ask("record", "crops", "0-3")
             facts["undone"] = client.configure_tracking(minmass=300), client.undo()
             run.kill("hdf5")
             run.kill("images")
@@ -104,13 +106,29 @@ def test_the_particles_and_images_of_takes_are_in_the_files_and_no_others(story:
 
 def test_one_format_is_switched_off_and_on_while_the_others_go_on(story: tuple[Ended, dict[str, Any]]) -> None:
     ended, facts = story
-    assert facts["outputs"] == {"hdf5": True, "csv": False, "images": True}
+    assert facts["outputs"] == {"hdf5": True, "csv": False, "images": True, "crops": True}
     assert facts["csv on"]["outputs"]["csv"]
     first, last = facts["csv off"]["from_frame"], facts["csv on"]["from_frame"]
     in_table = set(ended.record.tracks["frame"])
     in_csv = set(pd.read_csv(next(ended.folder.glob("tracks_*.csv")))["frame"])
     assert in_csv == in_table - set(range(first, last))
     assert set(range(first, last)) <= in_table
+
+
+def test_crops_are_of_takes_and_of_the_particles_that_were_chosen_meanwhile(
+    story: tuple[Ended, dict[str, Any]],
+) -> None:
+    ended, facts = story
+    tracks, crops = ended.record.tracks, ended.record.crops
+    wanted = tracks[(tracks["frame"] < facts["chosen"]["from_frame"]) | (tracks["particle"] <= 3)]
+    assert 0 < len(wanted) < len(tracks)
+    for name in ("frame", "particle"):
+        assert crops.table[name].tolist() == wanted[name].tolist()
+    pictures = ended.record.frames
+    for index in range(0, len(crops), 97):
+        row = crops.rows[index]
+        y, x = int(row["y0"]), int(row["x0"])
+        np.testing.assert_array_equal(crops[index], pictures[int(row["frame"])][y : y + 16, x : x + 16])
 
 
 def test_every_frame_is_accounted_for(story: tuple[Ended, dict[str, Any]]) -> None:

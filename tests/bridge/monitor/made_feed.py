@@ -33,7 +33,8 @@ class MadeFeed:
         self.facts = Facts(
             hello={"name": "made", "run_folder": "/data/run_001", "camera": camera, "source": "simulated?beads=2"},
             metrics={"seconds": 1.0, "process_rate": 99.5, "track_count": 2, "lost": 0, "bytes_recorded": 5_000_000,
-                     "recording": {"state": "on", "name": "take 1", "take": 1, "seconds": 61.0, "bytes": 5_000_000},
+                     "recording": {"state": "on", "name": "take 1", "take": 1, "seconds": 61.0, "bytes": 5_000_000,
+                                   "outputs": {"tiff": True, "lsl": True}},
                      "processes": {"hdf5": {}}, "step_ms": {"tracking": {"p50": 4.0, "p99": 9.0}}},
             log=[{"t_utc_ns": 10**18, "level": "info", "process": "receiver", "message": "hello"}],
             settings=Settings(1, Tracking(diameter=11, separation=12), Linking(), None),
