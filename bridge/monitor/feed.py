@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bridge import control_wire as wire
+from bridge.calls import results_of
 from bridge.client import Client, FrameResult, Image, Settings
 from engine.errors import PeerError, RingtrackError, SettingsError
 
@@ -127,15 +128,12 @@ class Answers:
 class LiveFeed:
     """A run at an address. See the module."""
 
-    def __init__(
-        self, address: str, *, keys: Path | None = None, most_fps: float = 30.0, follow_results: bool = True
-    ) -> None:
+    def __init__(self, address: str, *, keys: Path | None = None, most_fps: float = 30.0) -> None:
         self.address = address
         self.facts = Facts()
         self.view = View()
         self._keys = keys
         self._period = 1.0 / most_fps
-        self._follow = follow_results
         self._picture: Image | None = None
         self._results: deque[FrameResult] = deque(maxlen=MOST_WAITING)
         self._state = Connection.CONNECTING
@@ -224,8 +222,7 @@ class LiveFeed:
             if now >= log_due:
                 log_due = now + LOG_EVERY_S
                 self.facts.log = client.log(12)
-            if self._follow:
-                after = self._fetch_results(client, after)
+            after = self._fetch_results(client, after)
             if now >= picture_due and not self.view.paused:
                 picture_due = max(picture_due + self._period, now + self._period / 4)
                 self._fetch_picture(client)
@@ -234,11 +231,7 @@ class LiveFeed:
 
     def _fetch_results(self, client: Client, after: int | None) -> int:
         result, arrays = client.call(wire.Results(after=after, most=256, wait_s=0.0))
-        start = 0
-        for frame in result["frames"]:
-            rows = arrays["rows"][start : start + frame["rows"]]
-            start += frame["rows"]
-            self._results.append(FrameResult(frame["frame"], frame["place"], rows, frame))
+        self._results.extend(results_of(result, arrays))
         self._state = Connection.ENDED if result["closed"] else Connection.LIVE
         return int(result["after"])
 

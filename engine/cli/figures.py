@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.experiment import Experiment
+from engine.experiment import Experiment, Tracking
 from engine.frames import FRAME_META
 from engine.rows import RESULT_META, ROW
 from engine.settings_rules import existing_cores, parse_cores
@@ -162,8 +162,9 @@ def doubts(e: Experiment) -> list[str]:
     found = []
     disk = math.pi * (e.tracking.diameter / 2) ** 2
     if e.camera.bits >= 10 and e.tracking.minmass < 3 * disk and e.tracking.percentile < 50:
+        default = " (our default, which suits 8 bits)" if e.tracking.minmass == Tracking().minmass else ""
         found.append(
-            f"tracking.minmass = {e.tracking.minmass:g} lets camera noise through: over a diameter of "
+            f"tracking.minmass = {e.tracking.minmass:g}{default} lets camera noise through: over a diameter of "
             f"{e.tracking.diameter} that is {e.tracking.minmass / disk:.2g} counts a pixel above the background. "
             "On a 1024 x 1024 test frame with 250 particles of diameter 21, minmass = 100 found 1102 and 5000 found "
             f"the 250. Look at the masses of your particles first; {_rounded(14 * disk):g} may be a good start."

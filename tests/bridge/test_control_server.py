@@ -308,3 +308,16 @@ def test_a_port_that_is_taken_names_the_remedy_and_the_run_is_steered_all_the_sa
             (warning,) = [line["message"] for line in client.log() if line["level"] == "warning"]
     assert f"control.listen: tcp://127.0.0.1:{port} is in use" in warning
     assert f"--set control.listen=tcp://127.0.0.1:{port + 10}" in warning
+
+
+def test_the_time_of_a_take_stands_still_while_it_is_paused(run: Job) -> None:
+    with Client(local_address(run.run_id)) as client:
+        client.record("stop")
+        taken = client.record("start", "short", for_s=60)
+        assert taken["until_ns"] - taken["since_ns"] == 60 * 10**9
+        paused = client.record("pause")
+        assert paused["until_ns"] == 0
+        assert 0 < 60 * 10**9 - paused["left_ns"] < 30 * 10**9
+        resumed = client.record("resume")
+        assert resumed["until_ns"] - resumed["since_ns"] == paused["left_ns"]
+        assert (resumed["left_ns"], resumed["name"]) == (0, "short")
