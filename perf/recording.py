@@ -8,8 +8,8 @@ a ratio of 2.96); four frames in turn. *codec* is shuffle and
 Zstandard on the same threads with the result thrown away; *recorder* is `recorders.images.ImageFile` as its process
 uses it, flushed at the end; *pipeline* is h5py with plain Zstandard (3) and no shuffle, which has one thread. Tracks:
 1000 rows a frame into `recorders.hdf5file.RunFile`, flushed every 100 frames, while another process reads them. TIFF:
-files as `recorders.tiff` makes them; JPEG XL: pictures as the archive makes them, kept in memory. All is written under
---folder; a slow disk shows.
+files as `recorders.tiff` makes them; crops: `recorders.crop_file.CropFile`; JPEG XL: pictures as the archive makes
+them, kept in memory. All is written under --folder; a slow disk shows.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from engine.rows import RESULT_META, ROW
 from perf.archive import frame
 from perf.common import arguments, machine, report, say
 from recorders.archive import jxl
+from recorders.crop_file import CropFile, corners, cut
 from recorders.frame_loop import AHEAD
 from recorders.hdf5file import RunFile
 from recorders.images import ImageFile
@@ -194,6 +195,26 @@ def tracks(folder: Path, count: int) -> dict[str, Any]:
     return {**out, "ratio": float("nan")}
 
 
+def crops(folder: Path, frames: list[NDArray[np.uint16]], count: int) -> dict[str, Any]:
+    """Crops of 32 x 32 around 1000 particles a frame, cut and written, flushed every 25 frames."""
+    size, file = 32, CropFile(folder / "crops.h5", 32, "uint16")
+    rows = np.zeros(1000, ROW)
+    rows["particle"] = np.arange(1000)
+    rows["x"], rows["y"] = np.random.default_rng(0).uniform(0, SHAPE_HW[0] - 1, (2, 1000))
+    began = time.perf_counter()
+    for number in range(count):
+        rows["frame"] = number
+        y0, x0 = corners(rows, size, SHAPE_HW)
+        file.add(meta_of(number), rows, cut(frames[number % len(frames)], y0, x0, size), (y0, x0), 0)
+        if number % 25 == 24:
+            file.flush()
+    file.flush()
+    seconds, written = time.perf_counter() - began, file.bytes
+    file.close()
+    out = row("crops, 1000 of 32 x 32", 1, count, seconds, written, 0)
+    return {**out, "ratio": count * 1000 * size * size * 2 / written}
+
+
 def main() -> int:
     """Measure and report."""
     parser = arguments(__doc__)
@@ -209,6 +230,7 @@ def main() -> int:
         rows = list(images(folder, frames, options.frames, options.turns))
         say("tracks …")
         rows.append(tracks(folder, 20 * options.frames))
+        rows.append(crops(folder, frames, 2 * options.frames))
         say("TIFF …")
         rows += tiff(folder, frames, max(4, options.frames // 4))
     say("JPEG XL …")

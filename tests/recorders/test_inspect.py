@@ -192,3 +192,25 @@ EVENTS = {
 def test_events_are_sentences_in_the_report(name: str) -> None:
     kind, details, said = EVENTS[name]
     assert html.event_said(kind, details) == said
+
+
+def test_a_table_that_nothing_else_reads_is_read_to_its_last_chunk(run: Path) -> None:
+    with h5py.File(run / "tracking_run_001.h5", "r+") as file:
+        table = file.create_dataset("streams/laser", data=np.arange(1000.0), chunks=(100,), fletcher32=True)
+    assert inspect(run).whole
+    with h5py.File(run / "tracking_run_001.h5") as file:
+        table = file["streams/laser"]
+        place = table.id.get_chunk_info(9).byte_offset
+    with (run / "tracking_run_001.h5").open("r+b") as raw:
+        raw.seek(place + 8)
+        raw.write(b"?")
+    (fault,) = inspect(run).faults
+    assert fault.startswith("tracking_run_001.h5: /streams/laser cannot be read: ")
+
+
+@pytest.mark.parametrize("kind", ["images", "crops"])
+def test_a_file_of_frames_that_is_none_is_a_fault_and_the_rest_is_told(run: Path, kind: str) -> None:
+    (run / f"{kind}_run_001.h5").write_bytes(b"nothing that HDF5 knows")
+    report = inspect(run)
+    assert f"{kind}_run_001.h5 cannot be read" in report.faults[0]
+    assert report.frames_recorded == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import h5py
@@ -55,6 +56,14 @@ def test_every_frame_is_kept_as_it_came(lab: Laboratory, frames: NDArray[Any]) -
         assert page.compression.name == "LZW"
         about = json.loads(page.description)
         assert (about["frame"], about["counter"], about["run_id"]) == (7, 7, ended.summary["run_id"])
+        row = ended.record.frames_table.iloc[7]
+        offset_ns = ended.record.metadata["system_info"]["utc_offset_ns"]
+        taken = datetime.fromisoformat(about["time_utc"])
+        assert (about["settings_version"], about["pixel_um"]) == (1, 0.25)
+        assert abs(about["time_utc_ns"] - int(row["t_camera_ns"]) - offset_ns) < 5_000_000  # measured by each recorder
+        assert taken.utcoffset() == timedelta(0)
+        assert abs(taken.timestamp() - about["time_utc_ns"] / 1e9) < 1e-5
+        assert page.tags["DateTime"].value == taken.strftime("%Y:%m:%d %H:%M:%S")
         assert page.tags["Software"].value == "ringtrack"
         assert page.resolution == (40000.0, 40000.0)  # pixels a centimetre
 
