@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bridge import control_wire as wire
 from bridge.clear import address_beside
 from engine.errors import PeerError, RingtrackError, SettingsError
+from engine.settings_rules import is_loopback
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,7 +123,16 @@ class Calls:
 
     def _late(self, request: wire.AnyRequest) -> PeerError:
         what = type(request).__struct_config__.tag
-        return PeerError(f"{self.address} has not answered {what!r} within {self.timeout_s:g} s; is the run going on?")
+        return PeerError(
+            f"{self.address} has not answered {what!r} within {self.timeout_s:g} s; is the run going on?{self._hint()}"
+        )
+
+    def _hint(self) -> str:
+        """A server that others can reach says nothing at all to who has no keys."""
+        host = self.address.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+        if self._keys is not None or self.address.startswith("ipc:") or is_loopback(host):
+            return ""
+        return " From another computer its keys are needed: Client(..., keys=folder), made by `ringtrack keys`"
 
     def _limit_ms(self, request: wire.AnyRequest) -> int:
         return round(1000 * (self.timeout_s + getattr(request, "wait_s", 0.0)))

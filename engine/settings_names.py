@@ -84,6 +84,10 @@ def unlike(value: Any) -> str:
         return "a list is not allowed"
     if isinstance(value, dict):
         return "a table is not allowed"
+    if value is None:
+        return "nothing is not allowed"
+    if isinstance(value, bytes):
+        return "bytes are not allowed"
     return f"{value} is a date or time"
 
 

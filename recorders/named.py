@@ -30,7 +30,7 @@ def find_run(named: str | Path, data: Path) -> Path:
         return found[-1]
     names = list(dict.fromkeys(n for run in reversed(runs) for n in (run.name, f"{run.parent.name}/{run.name}")))
     near = difflib.get_close_matches(wanted, names, 3)
-    meant = f" Did you mean {' or '.join(near)}?" if near else f" There are {len(runs)} runs in it."
+    meant = f" Did you mean {' or '.join(near)}?" if near else f" Runs in it: {len(runs)}."
     raise RunError(f"{named} does not exist, neither here nor as a run under {data.absolute()}.{meant}")
 
 

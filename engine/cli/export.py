@@ -43,7 +43,7 @@ def command(
     except ValueError:
         raise click.BadParameter(f"{frames}; write it as 100-199", param_hint="--frames") from None
     try:
-        wanted = parse_ranges(particles or "")
+        wanted = () if particles is None else parse_ranges(particles)
     except ValueError:
         raise click.BadParameter(f"{particles}; write it as 3,7,10-20", param_hint="--particles") from None
     if to != "mp4" and (fps is not None or plain):

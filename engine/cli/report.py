@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli import output
+from engine.errors import MachineError, SettingsError
 
 if TYPE_CHECKING:
     from recorders.run import Run
@@ -53,7 +54,15 @@ def command(run: str, data: Path, out: Path | None, frames: int, as_json: bool) 
     record = Run.open(find_run(run, data))
     folder = record.path.parent
     out = out or folder / "report.html"
-    out.write_text(page(record, folder, frames), encoding="utf-8")
+    if out.is_dir():
+        out = out / "report.html"
+    if not out.parent.is_dir():
+        raise SettingsError(f"--out {out}: there is no folder {out.parent}")
+    content = page(record, folder, frames)
+    try:
+        out.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise MachineError(f"{out} cannot be written: {error.strerror}. Name another file with --out") from None
     if as_json:
         output.result_json({"file": str(out), "bytes": out.stat().st_size})
     else:

@@ -16,6 +16,8 @@ from engine.runs import FoundRun, phase_of
 @output.json_option
 def command(watch: bool, as_json: bool) -> None:
     """Show the runs that are going on, and those that did not end in order."""
+    if watch and as_json:
+        raise click.UsageError("--watch is for people; without it, --json says what is now.")
     if watch:
         from engine.cli.watch import watch as show
 

@@ -81,6 +81,24 @@ def test_what_is_no_address_is_said_at_once(address: str) -> None:
         client.hello()
 
 
+@pytest.mark.parametrize(("address", "hinted"), [("tcp://10.255.255.1:9", True), ("tcp://127.0.0.1:9", False)])
+def test_who_is_not_answered_from_afar_is_told_of_keys(address: str, hinted: bool) -> None:
+    with (
+        Client(address, timeout_s=0.01) as client,
+        pytest.raises(PeerError, match="has not answered 'hello'") as caught,
+    ):
+        client.hello()
+    assert ("made by `ringtrack keys`" in str(caught.value)) == hinted
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(None, "nothing is not allowed"), (b"4", "bytes are not allowed"), ({}, "a table is not")]
+)
+def test_values_that_only_come_over_the_network_are_named_as_what_they_are(value: Any, said: str) -> None:
+    with pytest.raises(SettingsError, match=f"tracking.minmass: {said}"):
+        changed(Experiment(), {"tracking.minmass": value})
+
+
 def test_numbers_of_numpy_are_sent_as_numbers() -> None:
     request = wire.SetSettings(values={"tracking.minmass": np.float64(2500), "tracking.diameter": np.int64(17)})
     decoded = wire.decode_request(packed(request))

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+from engine import cli
 from engine.cli import report as html
 from recorders.hdf5 import main
 from recorders.inspect import inspect
@@ -214,3 +215,28 @@ def test_a_file_of_frames_that_is_none_is_a_fault_and_the_rest_is_told(run: Path
     report = inspect(run)
     assert f"{kind}_run_001.h5 cannot be read" in report.faults[0]
     assert report.frames_recorded == 4
+
+
+def test_commands_about_a_run_name_it_alike_and_say_what_is_wrong(
+    run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    (data / "2026-11-21").mkdir(parents=True)
+    (data / "2026-11-21" / "run_001").symlink_to(run, target_is_directory=True)
+    there = ("--data", str(data))
+    (run / "run.json").write_text("{}")
+    assert cli.status_of(["export", "latest", "--to", "csv", "--out", str(tmp_path / "all.csv"), *there]) == 0
+    assert len((tmp_path / "all.csv").read_text().splitlines()) == 21, "all particles, where none are chosen"
+    assert cli.status_of(["copy", "run_001", str(tmp_path / "copied"), *there]) == 0
+    assert cli.status_of(["inspect", "2026-11-21/run_001", *there]) == 0
+    for command, said in {
+        ("report", "run_002"): "run_002 does not exist, neither here nor as a run under",
+        ("export", "run_002", "--to", "csv"): "Did you mean",
+        ("copy", "run_002", "there"): "Did you mean",
+        ("calibrate", "trap", "run_002", "--particle", "1"): "Did you mean",
+        ("report", "latest", "--out", str(tmp_path / "no" / "x.html")): "there is no folder",
+        ("status", "--watch", "--json"): "--watch is for people",
+    }.items():
+        capfd.readouterr()
+        assert cli.status_of([*command, *(there if command[0] != "status" else ())]) in (2, 3)
+        assert said in capfd.readouterr().err
