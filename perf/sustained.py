@@ -38,8 +38,8 @@ from recorders.playback import Recording
 from recorders.run import Run
 from recorders.runfolder import RunFolder
 
-SHORT_S = 12.0
-"""Of the runs that find the rate."""
+SHORT_S = 30.0
+"""Of the runs that find the rate: ten rings, or the ring would hide what a recorder is too slow for."""
 TRIALS, SLOWER = 5, 0.9
 CODEC_TURNS = 24
 
@@ -114,6 +114,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=2.0, help="of the live run")
     parser.add_argument("--size", type=int, default=2048, help="pixels of a side")
     parser.add_argument("--load", type=float, default=0.9, help="of the rate flat out with images")
+    parser.add_argument("--rate", type=float, default=0.0, help="frames/s of the live run; 0: it is looked for")
     parser.add_argument("--part-gb", type=float, default=1.0)
     parser.add_argument("--short", type=float, default=SHORT_S, help="seconds of the runs that find the rate")
     parser.add_argument("--folder", type=Path, default=None, help="where is written; default: the temporary folder")
@@ -122,13 +123,14 @@ def main() -> int:
     data = Path(tempfile.mkdtemp(prefix="sustained-", dir=options.folder))
     guess = min(400.0, 40.0 * 2048**2 / size**2)
     try:
-        runs = []
-        for what, images in (("tables alone", False), ("with images", True)):
+        runs: list[tuple[RunSummary, Watched]] = []
+        fps = options.rate
+        for what, images in () if fps else (("tables alone", False), ("with images", True)):
             say(f"{what}, flat out")
             runs.append(run(size, guess, options.short, data, images=images, live=False, part_gb=options.part_gb))
             shutil.rmtree(runs[-1][0].run_folder, ignore_errors=True)
-        fps = options.load * runs[1][0].fps
-        for _ in range(TRIALS):  # the first rate that a camera which waits for nobody may have
+            fps = options.load * runs[-1][0].fps
+        for _ in range(TRIALS if runs else 0):  # the first rate that a camera which waits for nobody may have
             fps = round(fps, 1)
             say(f"live at {fps:g} frames/s, a trial")
             trial = run(size, fps, options.short, data, images=True, live=True, part_gb=options.part_gb)[0]
@@ -146,8 +148,9 @@ def main() -> int:
     cores = len(os.sched_getaffinity(0))
     for _, watched in [*runs, live]:
         watched.cpu_ms["all"] = sum(watched.cpu_ms.values())
-    rows = [row(what, *one) for what, one in zip(("tables alone", "with images", f"live {fps:g}/s"), [*runs, live])]
-    dearer = 1e3 * cores * (1 / runs[1][0].fps - 1 / runs[0][0].fps)
+    names = ["tables alone", "with images"][: len(runs)] + [f"live {fps:g}/s"]
+    rows = [row(what, *one) for what, one in zip(names, [*runs, live])]
+    dearer = 1e3 * cores * (1 / runs[1][0].fps - 1 / runs[0][0].fps) if runs else float("nan")
     frame_bytes = size * size * 2
     facts = found | {
         "codec_ms": codec, "recorder_ms": live[1].cpu_ms.get("images", float("nan")), "dearer_ms": dearer,
@@ -159,8 +162,8 @@ def main() -> int:
         f"Live: {facts['raw_mb_s']:.0f} MB/s of pixels, {facts['disk_mb_s']:.0f} MB/s to the disk, ratio "
         f"{facts['ratio']:.2f}, {found['parts']} parts; {found['compared']} frames compared with the sender's "
         f"checksums in {found['verify_s']:.0f} s: {'all are there and equal' if good else 'NOT WHOLE'}.",
-        f"CPU of a frame: codec alone {codec:.1f} ms, recorder of images {facts['recorder_ms']:.1f} ms; with images a "
-        f"frame takes {dearer:.1f} ms more of the machine's {cores} cores.",
+        f"CPU of a frame: codec alone {codec:.1f} ms, recorder of images {facts['recorder_ms']:.1f} ms"
+        + (f"; with images a frame takes {dearer:.1f} ms more of the machine's {cores} cores." if runs else "."),
         f"A frame in the middle is found in {found['seek_s']:.2f} s.",
         *found["faults"],
     ]

@@ -18,6 +18,7 @@ import xxhash
 
 from recorders.parts import opened
 from recorders.pictures import parts_of_images
+from recorders.shuffle import unshuffled
 
 MOST_FAULTS = 20
 AHEAD = 16
@@ -82,8 +83,8 @@ class _Frame:
             return f"has {len(data)} bytes, {size} are a frame", False
         if not self._whole or not self._checksum:
             return "", False
-        pixels = np.frombuffer(data, np.uint8).reshape(self._dtype.itemsize, -1).T
-        same = xxhash.xxh3_64_intdigest(np.ascontiguousarray(pixels).data) == self._checksum
+        pixels = unshuffled(data, self._dtype, self._shape_hw)
+        same = xxhash.xxh3_64_intdigest(pixels.data) == self._checksum
         return "" if same else "is not what the sender sent: its checksum is another", True
 
 

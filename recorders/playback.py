@@ -8,6 +8,7 @@ sequence goes on after a hole that is large enough to be one again, so that no t
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from recorders.tiff_pictures import Kept
 
 BETWEEN_SEQUENCES = 20_001
 """Counters left out between two sequences: more than the 10 000 that a gap within one may have."""
+THREADS = max(1, min(4, (os.cpu_count() or 1) // 2))
+"""That decode ahead; the trackers have the rest."""
 _WORDS = {word.encode(): source for source, word in TIME_SOURCE_WORDS.items()}
 
 
@@ -53,7 +56,7 @@ def is_recording(path: Path) -> bool:
 
 
 class Recording:
-    """See the module. `read` may be called by one thread; opening reads the table of frames, no pixels."""
+    """See the module. `read` may be called by several threads; opening reads the table of frames, no pixels."""
 
     def __init__(self, path: Path) -> None:
         """Raises RunError if there is no recording, or it holds no frames."""
@@ -67,7 +70,7 @@ class Recording:
         self.numbers = self._rows["frame"].astype(np.int64)
         self._lock = threading.Lock()
         self.name = f"replay of {self.folder.resolve()}"
-        self.threads = 1
+        self.threads = THREADS
         self.counters = self._counters()
         self.times_ns = self._rows["t_source_ns"].astype(np.int64)
         self._whole = self._checks_hold()
@@ -83,7 +86,8 @@ class Recording:
         row, number = self._rows[index], int(self.numbers[index])
         try:
             with self._lock:
-                image = self._pictures[number]
+                decode = self._pictures.fetch(number)
+            image = decode()
         except (OSError, RunError) as error:
             raise DamagedError(f"frame {number} of {self.folder.name}: {error}") from None
         said = bytes(row["checksum"]).decode()

@@ -25,3 +25,19 @@ def _split(pixels, low, high):
     for i in range(len(pixels)):
         low[i] = pixels[i] & 255
         high[i] = pixels[i] >> 8
+
+
+def unshuffled(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """The image again; many threads may do it at once."""
+    flat = np.frombuffer(data, np.uint8)
+    if dtype.itemsize == 1:
+        return flat.view(dtype).reshape(shape)
+    out = np.empty(len(flat) // 2, np.uint16)
+    _join(flat[: len(out)], flat[len(out) :], out)
+    return out.view(dtype).reshape(shape)
+
+
+@njit(nogil=True, cache=True)
+def _join(low, high, out):
+    for i in range(len(out)):
+        out[i] = low[i] | high[i] << 8

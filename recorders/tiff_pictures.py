@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -59,6 +59,10 @@ class TiffPictures:
             raise OSError(f"frame {index} cannot be read: {type(error).__name__}: {error}") from None
         found: Picture = image
         return found
+
+    def fetch(self, index: int) -> Callable[[], Picture]:
+        """What returns the frame when it is called, in any thread."""
+        return partial(self.__getitem__, index)
 
     @cached_property
     def _places(self) -> dict[int, Strip | None]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
+import hdf5plugin  # noqa: F401  as a reader would
 import numpy as np
+import pytest
 
 from engine.frames import FRAME_META
 from recorders.image_check import check_images
@@ -57,3 +60,28 @@ def test_a_frame_larger_than_a_file_may_be_is_kept_all_the_same(tmp_path: Path) 
     recorded(tmp_path / "images_run_001.h5", 3, part_bytes=10)
     assert len(Pictures(tmp_path / "images_run_001.h5")) == 3
     assert len(part_paths(tmp_path / "images_run_001.h5")) == 3
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_frames_are_decoded_as_hdf5_decodes_them(tmp_path: Path, dtype: str) -> None:
+    first = tmp_path / "images_run_001.h5"
+    sink = ImageFile(first, (23, 31), dtype)
+    frames = np.random.default_rng(3).integers(0, 256, (3, 23, 31)).astype(dtype) * (1 if dtype == "uint8" else 250)
+    meta = np.zeros(1, FRAME_META)[0]
+    for number, frame in enumerate(frames):
+        meta["frame"] = number
+        sink.write(meta, sink.encode(meta, frame))
+    sink.close()
+    pictures = Pictures(first)
+    np.testing.assert_array_equal(np.stack(list(pictures)), frames)
+    assert pictures[0].dtype == dtype
+    with h5py.File(first) as file:
+        np.testing.assert_array_equal(file["images"][...], frames)
+        place, size = file["images"].id.get_chunk_info(1)[2:]
+    with first.open("r+b") as raw:
+        raw.seek(place)
+        raw.write(bytes(size))
+    decode = pictures.fetch(1)
+    with pytest.raises(OSError, match="a chunk cannot be decoded"):
+        decode()
+    np.testing.assert_array_equal(pictures[2], frames[2])
