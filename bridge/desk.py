@@ -54,6 +54,7 @@ class Desk:
         self._figures = Figures(job.rings)
         self._tuning = Tuning(job.rings)
         self._started = monotonic_ns()
+        self._place_before = 0  # the newest frame when the request in hand came
         self._tracer: tuple[Tracer, Path] | None = None
         self._writing: threading.Thread | None = None  # of a trace: a second's work for a minute of frames
         self._stack: StackWriter | None = None
@@ -65,6 +66,8 @@ class Desk:
 
     def handle(self, request: wire.AnyRequest) -> Found:
         """The result and its arrays. Raises Later, SettingsError (what was asked for is wrong), RingtrackError."""
+        # Frames may be stamped with a change before we are done with it: its first one is looked for from here on.
+        self._place_before = max(0, self._job.frames.newest)
         return getattr(self, f"_{type(request).__name__.lower()}")(request)  # type: ignore[no-any-return]
 
     def _hello(self, _: wire.Hello) -> Found:
@@ -123,7 +126,7 @@ class Desk:
 
     def _at_its_first_frame(self, version: int, facts: dict[str, Any]) -> Later:
         """The answer to a change: the version, and the first frame that came under it, once there is one."""
-        first_place = max(0, self._job.frames.newest)  # may have been stamped just now
+        first_place = self._place_before
         facts = facts | {"version": version}
 
         def poll(over: bool) -> Found | None:
