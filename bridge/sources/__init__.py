@@ -22,11 +22,12 @@ __all__ = ["Numbering", "Shot", "Source", "Unreadable", "open_source"]
 
 def open_source(
     text: str, *, watch: bool = True, poll: bool = False, numbering: Numbering = "name", patience_s: float = 5.0,
-    idle_s: float = 0.0,
+    idle_s: float = 0.0, pixels: bool = True,
 ) -> Source:  # fmt: skip
     """Find the source that SOURCE names; nothing is read yet. Raises SettingsError, in a sentence, if there is none.
 
-    A folder is watched unless `watch` is False, which makes it a finite source.
+    A folder is watched unless `watch` is False, which makes it a finite source. Without `pixels` those of a watched
+    folder are not read.
     """
     if text == "simulated" or text.startswith("simulated?"):
         from bridge.sources.simulated import SimulatedCamera
@@ -37,7 +38,7 @@ def open_source(
         if watch:
             from bridge.sources.watch import WatchedFolder
 
-            return WatchedFolder(path, poll=poll, patience_s=patience_s, idle_s=idle_s)
+            return WatchedFolder(path, poll=poll, patience_s=patience_s, idle_s=idle_s, pixels=pixels)
         from bridge.sources.folder import Folder
 
         return Folder(path, numbering)

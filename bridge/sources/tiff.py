@@ -40,8 +40,11 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
 
 
-def read_frame(path: Path) -> Pixels:
-    """Read the one image of a file. Raises NotWholeError, WrongKindError, or OSError (locked, gone)."""
+def read_frame(path: Path, pixels: bool = True) -> Pixels:
+    """Read the one image of a file. Raises NotWholeError, WrongKindError, or OSError (locked, gone).
+
+    Without `pixels` it looks whether the file is whole and a frame, and gives one pixel in place of them.
+    """
     size = path.stat().st_size
     if size < 8:
         raise NotWholeError(f"{size} bytes")
@@ -57,7 +60,7 @@ def read_frame(path: Path) -> Pixels:
                     raise WrongKindError(f"{pages} images in one file: send it as a stack")
                 page = tif.pages[0]
                 check_whole(page, size)
-                return frame_of(page.asarray())
+                return frame_of(page.asarray() if pixels else np.zeros((1,) * len(page.shape), page.dtype))
         except (NotWholeError, WrongKindError, OSError):
             raise
         except Exception as error:  # tifffile raises whatever a broken file makes it stumble over

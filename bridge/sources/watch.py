@@ -65,9 +65,11 @@ class WatchedFolder:
 
     def __init__(
         self, path: Path, *, poll: bool = False, patience_s: float = 5.0, idle_s: float = 0.0,
-        clock: Callable[[], int] = monotonic_ns,
+        clock: Callable[[], int] = monotonic_ns, pixels: bool = True,
     ) -> None:  # fmt: skip
+        """`pixels`: False, they are not read: for who wants to know which files are complete."""
         self.path = path
+        self._pixels = pixels
         self.name = name_of("folder", path)
         self._poll = poll
         self._patience_ns = round(patience_s * NS)
@@ -209,7 +211,7 @@ class WatchedFolder:
         why = "it is still being written"
         if candidate.closed or candidate.steady_ns >= 0:
             try:
-                image = read_frame(candidate.path)
+                image = read_frame(candidate.path) if self._pixels else read_frame(candidate.path, pixels=False)
                 stat = candidate.path.stat()
                 if (stat.st_size, stat.st_mtime_ns) == candidate.stamp:
                     return self._shot(candidate, image)

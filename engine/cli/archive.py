@@ -58,7 +58,7 @@ def command(
                 what="ringtrack archive",
             )
         )  # fmt: skip
-        source: Source = open_source(str(watch), watch=not finished, poll=poll, idle_s=idle_s)
+        source: Source = open_source(str(watch), watch=not finished, poll=poll, idle_s=idle_s, pixels=False)
         stack.callback(source.close)
         line = line_of() if output.interactive() else lambda account: None
         for found in source.frames(Answer(verdict=Verdict.WELCOME)):
