@@ -45,10 +45,12 @@ def owned(folder: Path, what: str) -> Iterator[None]:
             "what": what, "host": platform.node(), "user": _user(), "pid": os.getpid(),
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         }  # fmt: skip
-        os.ftruncate(handle, 0)
-        os.write(handle, json.dumps(about).encode())
+        with suppress(OSError):  # a full disk, which the owner may be here to empty: it stays "another process"
+            os.ftruncate(handle, 0)
+            os.write(handle, json.dumps(about).encode())
         yield
-        os.ftruncate(handle, 0)
+        with suppress(OSError):  # a drive that is gone
+            os.ftruncate(handle, 0)
     finally:
         os.close(handle)  # and with it the lock; the file stays, so that nobody locks one that is being removed
 

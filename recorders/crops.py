@@ -29,6 +29,7 @@ from engine.shm.cursors import Gap, LosslessReader
 from engine.shm.ring import OverrunError, Ring
 from recorders.crop_file import CropFile, corners, cut
 from recorders.crop_parts import last_frame_of
+from recorders.images import leave
 from recorders.inbox import NAME as INBOX
 from recorders.loop import COUNTERS, record
 from recorders.parts import Position, part_path, part_paths
@@ -186,8 +187,6 @@ def main(job: Job) -> int:
         raise
     except OSError as error:
         why = str(error).partition("error message = '")[2].partition("'")[0] or str(error)
-        raise MachineError(
-            f'recorder "crops" stopped: {job.run_folder} could not be written: {why}. Particles are still being '
-            "recorded."
-        ) from None
+        said = f'recorder "crops" stopped: {job.run_folder} could not be written: {why}.'
+        leave(job, f"{said} Particles are still being recorded.")
     return 0

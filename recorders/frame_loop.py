@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.clocks import monotonic_ns
+from engine.experiment import region_of
 from engine.frames import Kind
 from engine.process import Job, Log
 from engine.shm.cursors import Gap, LosslessReader
@@ -27,7 +28,7 @@ from engine.shm.ring import OverrunError
 from recorders.inbox import NAME as INBOX
 
 COUNTERS = ("frames_recorded", "frames_lost", "bytes", "raw_bytes", "flushes")
-"""Of every recorder of frames: those it wrote, places it did not get, bytes on the disk, bytes of their pixels."""
+"""Of every recorder of frames: those it wrote, places it did not get, bytes on the disk, bytes of the pixels kept."""
 
 BEAT_S = 0.1
 AHEAD = 2
@@ -74,6 +75,9 @@ class _FrameLoop:
         self._reader = LosslessReader(job.frames, job.process.frame_reader)
         settings = job.experiment
         ring_s = job.frames.slots / settings.camera.fps
+        camera, (y0, y1, x0, x1) = settings.camera, region_of(settings.record.image_region)
+        pixels = ((y1 or camera.height) - y0) * ((x1 or camera.width) - x0)
+        self._raw_bytes = camera.frame_bytes * pixels // (camera.height * camera.width)  # of what is kept of a frame
         # Slots are held until they are flushed: that may take no more than a quarter of the ring.
         self._flush_s = min(settings.record.flush_s, settings.ring.hold_s / 3, ring_s / 4)
         self._most = max(1, job.frames.slots // 4)
@@ -107,7 +111,8 @@ class _FrameLoop:
                         self._waiting.append((earlier, pool.submit(self._encode, earlier, True)))
                     self._waiting.append((place, pool.submit(self._encode, place, self._is_on(meta))))
                 self._write(wait=not room or (place is None and bool(self._waiting)))
-                if (place is None and job.stopping and not self._waiting) or self._clock() > last_call:
+                empty = room and place is None and not self._waiting
+                if (job.stopping and empty) or self._clock() > last_call:
                     break
                 if self._clock() >= next_flush or self._unflushed >= self._most:
                     self._flush()
@@ -117,6 +122,7 @@ class _FrameLoop:
                 self._write(wait=True)
             self._flush()
             self._sink.close()
+            self._say_what_is_left()
 
     def _meta(self, place: int) -> np.void | None:
         """The record of a place; None if it was overwritten meanwhile."""
@@ -177,7 +183,7 @@ class _FrameLoop:
             meta, encoded = done
             if encoded is not None:
                 self._count["bytes"] += self._sink.write(meta, encoded)
-                self._count["raw_bytes"] += self._job.experiment.camera.frame_bytes
+                self._count["raw_bytes"] += self._raw_bytes
                 self._count["frames_recorded"] += 1
             self._unflushed += 1
             self._written, self._last_frame = place, int(meta["frame"])
@@ -193,6 +199,18 @@ class _FrameLoop:
             if count:
                 self._job.status.count(name, count)
                 self._count[name] = 0
+
+    def _say_what_is_left(self) -> None:
+        """Frames that came and were not taken: whoever would have closed the ring is dead, and time was short."""
+        left = self._job.frames.newest - self._read
+        if left > 0:
+            self._job.log(
+                "warning",
+                f"{self._job.name} had to leave: {left} frames after number {self._last_frame} had come and are not in "
+                "its files",
+                first=self._read + 1,
+                last=self._read + left,
+            )
 
     def _lost(self, gap: Gap) -> None:
         self._count["frames_lost"] += gap.count

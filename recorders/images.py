@@ -36,6 +36,7 @@ from recorders.parts import part_path, part_paths
 from recorders.room import free_bytes
 from recorders.runfolder import RunFolder
 from recorders.shuffle import shuffled
+from recorders.tables import unwritten
 
 __all__ = ["COUNTERS", "FRAMES", "ImageFile", "main"]
 
@@ -92,7 +93,9 @@ class ImageFile:
         )  # fmt: skip
         self._images.attrs["whole"] = int((height, width) == shape_hw)  # else the checksums are of more than is here
         self._images.attrs["region_x"], self._images.attrs["region_y"] = x, y
-        self._frames = self._file.create_dataset("frames", (0,), FRAMES, maxshape=(None,), chunks=(4096,))
+        self._frames = self._file.create_dataset(
+            "frames", (0,), FRAMES, maxshape=(None,), chunks=(4096,), fillvalue=unwritten(FRAMES)
+        )
         self._file.swmr_mode = True
         self._held = h5clear.hold(making)
         self._file.flush()
@@ -179,16 +182,16 @@ def main(job: Job) -> int:
         try:
             sink.close()
         except OSError:  # the disk has been filled meanwhile
-            _leave(job, str(error))
+            leave(job, str(error))
         raise
     except OSError as error:
         why = str(error).partition("error message = '")[2].partition("'")[0] or str(error)
         said = f'recorder "images" stopped: {first.parent} could not be written: {why}.'
-        _leave(job, f"{said} Particles are still being recorded.")
+        leave(job, f"{said} Particles are still being recorded.")
     return 0
 
 
-def _leave(job: Job, said: str) -> NoReturn:
+def leave(job: Job, said: str) -> NoReturn:
     """End at once: HDF5 would try to write again when the interpreter ends, and crash."""
     job.log("error", said)
     sys.stderr.write(f"{said}\n")

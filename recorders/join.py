@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 
 from recorders.hdf5file import append, write_index
+from recorders.naming import settle
 from recorders.particles import Particles, make_particles, write_particles
 from recorders.parts import Part, frame_blocks, opened, part_paths, read_parts, read_rows
 from recorders.tables import FRAMES, LOST, NO_CODE, PAUSED, RANGES, TABLES, Table, account, once, unwritten
@@ -204,8 +205,4 @@ def replace(beside: Path, first: Path) -> None:
     with beside.open("rb") as written:
         os.fsync(written.fileno())
     beside.replace(first)
-    descriptor = os.open(first.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    settle(first.parent)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +53,20 @@ def _read(folder: Path) -> Listed:
         seconds=float(summary.get("seconds", -1)),
         frames=int(summary.get("frames_received", -1)),
         lost=int(summary.get("frames_lost", -1)),
-        bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        bytes=_size(folder),
         ended=ended,
         version=str(about.get("versions", {}).get("ringtrack", "")),
     )
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files; those of a run that goes on come, go and get their names meanwhile."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(parent, name).stat().st_size
+    return total
 
 
 def _name(folder: Path) -> str:

@@ -7,6 +7,7 @@ give_name(making, path)     never one that is taken
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -38,3 +39,17 @@ def give_name(making: Path, path: Path) -> None:
 def taken(path: Path) -> FileExistsError:
     """The error that says so."""
     return FileExistsError(f"{path} is there already: a recording is never overwritten")
+
+
+def settle(folder: Path) -> None:
+    """What was named in a folder keeps its name in a power cut from now on. Raises OSError.
+
+    Not every file system brings names to the disk together with what is in the files.
+    """
+    if os.name != "posix":  # Windows has no such call
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -135,11 +135,13 @@ def linked_frames(images: Path) -> int:
 
 
 def parts_of_images(first: Path) -> list[tuple[Path, Table]]:
-    """The parts with the rows of `/frames` that count of each: all before the first of the next part."""
+    """The parts with the rows of `/frames` that count of each: those that were written whole, before the next part."""
     found: list[tuple[Path, Table]] = []
     for path in part_paths(first).values():
         with opened(path) as file:
             rows = np.asarray(file["frames"][: file["images"].shape[0]], FRAMES)
+        torn = np.flatnonzero(np.diff(rows["frame"], prepend=-1) <= 0)  # numbers grow; what was not written is -1 or 0
+        rows = rows[: int(torn[0])] if len(torn) else rows
         if len(rows):
             found.append((path, rows))
     out = []

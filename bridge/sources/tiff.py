@@ -29,9 +29,9 @@ def is_candidate(name: str) -> bool:
 
 
 def number_of(name: str) -> int | None:
-    """The last number in a file's name, without its suffix: 2 is before 10."""
+    """The last number in a file's name, without its suffix: 2 is before 10. None: there is none of 63 bits."""
     found = _DIGITS.findall(name.rsplit(".", 1)[0])
-    return int(found[-1]) if found else None
+    return int(found[-1]) if found and int(found[-1]) < 1 << 63 else None
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:

@@ -11,7 +11,7 @@ does not get complete, or is no TIFF, is waited for (`patience_s` after its last
 
 A number that is missing was skipped by the camera, once a later file has waited `GAP_S` for it; should its file come
 after all, that is reported. Any other number that is not higher than the last (*save* pressed again) starts the count
-again.
+again. A file whose name has no number is reported and not given: nobody knows where it belongs.
 
 The folder is the buffer: what cannot be sent yet stays in it.
 """
@@ -81,6 +81,7 @@ class WatchedFolder:
         self._lock = threading.Lock()
         self._observer: Any = None
         self._waiting: dict[str, _Candidate] = {}
+        self._unnumbered: dict[str, _Candidate] = {}  # files whose names have none
         self._handled: dict[str, Stamp] = {}
         self._full_look_ns = -FULL_LOOK_NS
         self._last = -1  # number of the last file given
@@ -109,10 +110,10 @@ class WatchedFolder:
             if given:
                 idle_since = now
                 continue
-            if self._idle_ns and now - idle_since > self._idle_ns and not self._waiting:
+            if self._idle_ns and now - idle_since > self._idle_ns and not (self._waiting or self._unnumbered):
                 return
             yield None
-            self._bell.wait(POLL_S if self._poll or self._waiting else 2 * POLL_S)
+            self._bell.wait(POLL_S if self._poll or self._waiting or self._unnumbered else 2 * POLL_S)
             if self._scan_ns > SLOW_SCAN_NS:  # a hundred thousand files: scan for a quarter of the time at most
                 time.sleep(min(0.1, 3 * self._scan_ns / NS))
 
@@ -132,19 +133,21 @@ class WatchedFolder:
         started = self._clock()
         self._scan()
         self._scan_ns = self._clock() - started
-        while True:
-            found = self._next()
-            if found is None:
-                return
+        while (found := self._next()) is not None:
             yield found
+        for one in [one for one in self._unnumbered.values() if one.closed or one.steady_ns >= 0]:
+            del self._unnumbered[one.path.name]
+            self._handled[one.path.name] = one.stamp
+            yield Unreadable(counter=None, what=one.path.name, why="its name has no number: which frame is it?")
 
     def _scan(self) -> None:
         now = self._clock()
         with self._lock:
             told, closed = self._told, self._closed
             self._told, self._closed = set(), set()
-        full = now - self._full_look_ns >= FULL_LOOK_NS and len(self._handled) <= MANY_FILES
-        if full:
+        due = now - self._full_look_ns >= FULL_LOOK_NS
+        full = due and len(self._handled) <= MANY_FILES
+        if due:
             self._full_look_ns = now
         there = set()
         try:
@@ -159,9 +162,10 @@ class WatchedFolder:
                         self._see(entry.name, Path(entry.path).stat(), entry.name in closed, now)
         except OSError:
             return  # a network drive that is away for a while
-        for name in [name for name in self._waiting if name not in there]:
-            del self._waiting[name]
-        if full:
+        for waiting in (self._waiting, self._unnumbered):
+            for name in [name for name in waiting if name not in there]:
+                del waiting[name]
+        if due:  # also of more files than are looked at: an archive deletes them by the million
             for name in [name for name in self._handled if name not in there]:
                 del self._handled[name]
 
@@ -169,13 +173,11 @@ class WatchedFolder:
         stamp = (stat.st_size, stat.st_mtime_ns)
         if self._handled.get(name) == stamp:
             return
-        candidate = self._waiting.get(name)
+        candidate = self._waiting.get(name) or self._unnumbered.get(name)
         if candidate is None:
             number = number_of(name)
-            if number is None:
-                self._handled[name] = stamp
-                return
-            candidate = self._waiting[name] = _Candidate(self.path / name, number, stamp, now)
+            candidate = _Candidate(self.path / name, -1 if number is None else number, stamp, now)
+            (self._unnumbered if number is None else self._waiting)[name] = candidate
         elif candidate.stamp != stamp:
             candidate.stamp, candidate.seen_ns, candidate.steady_ns = stamp, now, -1
         elif now - candidate.seen_ns >= LOOK_AGAIN_NS:

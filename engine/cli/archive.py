@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,8 +15,11 @@ from engine.cli import output
 from engine.cli.send import archive_options, stopped_by_ctrl_c
 
 if TYPE_CHECKING:
-    from bridge.sources import Source
-    from recorders.archive.keeper import Account, Keeper
+    from numpy.typing import NDArray
+
+    from recorders.archive.account import Account
+    from recorders.archive.index import Archive
+    from recorders.archive.keeper import Keeper
 
 
 @click.command()
@@ -46,10 +49,6 @@ def command(
         return _recompress(watch, effort, workers or _workers(), as_json)
     if dest is None:
         raise click.UsageError("Name the folder of the archive: ringtrack archive WATCH DEST.")
-    from bridge.sources import Unreadable, open_source
-    from bridge.sources.tiff import number_of
-    from bridge.wire import Answer, Verdict
-
     with ExitStack() as stack:
         stopping = stack.enter_context(stopped_by_ctrl_c())
         keeper = stack.enter_context(
@@ -58,21 +57,48 @@ def command(
                 what="ringtrack archive",
             )
         )  # fmt: skip
-        source: Source = open_source(str(watch), watch=not finished, poll=poll, idle_s=idle_s, pixels=False)
-        stack.callback(source.close)
-        line = line_of() if output.interactive() else lambda account: None
-        for found in source.frames(Answer(verdict=Verdict.WELCOME)):
+        line = line_of()
+        for path, number in _finished(watch, keeper.busy) if finished else _watched(watch, poll, idle_s, stack):
             if stopping:
                 break
-            if found is not None:
-                # What the source cannot read, or came late, is tried all the same: the archive is of every file.
-                name = found.what if isinstance(found, Unreadable) else found.file_name
-                number = number_of(name)
-                keeper.add(watch / name, -1 if number is None else number)
+            if path is not None:
+                keeper.add(path, -1 if number is None else number)
             keeper.tick()
             line(keeper.account)
         keeper.drain(lambda: bool(stopping), line)
         return tell(keeper.account, as_json)
+
+
+def _finished(watch: Path, more: bool) -> Iterator[tuple[Path, int | None]]:
+    """Files of a finished folder with their numbers. Raises SettingsError if there are none, nor `more` elsewhere."""
+    from bridge.sources.folder import Folder
+    from bridge.sources.tiff import number_of
+    from engine.errors import SettingsError
+
+    try:
+        files = [path for _, path in Folder(watch).files]
+    except SettingsError:
+        if not more:
+            raise
+        files = []  # what an archiver before this one moved aside is to be archived all the same
+    return ((path, number_of(path.name)) for path in files)
+
+
+def _watched(watch: Path, poll: bool, idle_s: float, stack: ExitStack) -> Iterator[tuple[Path | None, int | None]]:
+    """Files of a folder that is written into, with their numbers, as they get complete; None: a moment passed."""
+    from bridge.sources import Source, Unreadable, open_source
+    from bridge.sources.tiff import number_of
+    from bridge.wire import Answer, Verdict
+
+    source: Source = open_source(str(watch), poll=poll, idle_s=idle_s, pixels=False)
+    stack.callback(source.close)
+    for found in source.frames(Answer(verdict=Verdict.WELCOME)):
+        if found is None:
+            yield None, None
+        else:
+            # What the source cannot read, or came late, is tried all the same: the archive is of every file.
+            name = found.what if isinstance(found, Unreadable) else found.file_name
+            yield watch / name, number_of(name)
 
 
 @contextmanager
@@ -84,18 +110,22 @@ def kept(
     from engine.errors import MachineError
     from engine.ownership import owned
     from recorders.archive.crew import Crew
-    from recorders.archive.index import Index
+    from recorders.archive.index import NAME, Index
     from recorders.archive.keeper import Keeper
     from recorders.archive.speed import measured, sample_of
 
     refuse_without_codec()
     workers = workers or _workers()
+    if (watch / NAME).exists():
+        raise click.UsageError(f"{watch} is an archive itself. The folder that the camera writes into comes first.")
     try:
         dest.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MachineError(f"{dest} cannot be made: {error.strerror}") from None
     if watch.resolve() == dest.resolve():
         raise click.UsageError(f"{dest}: the archive needs a folder of its own, not the one that is watched.")
+    if when_full == "move" and delete and watch.stat().st_dev == dest.stat().st_dev:
+        output.talk(f"{watch} and {dest} are on one disk: above its mark there is nowhere to move files to.")
     with owned(watch, what), owned(dest, what), Index(dest) as index, Crew(workers) as crew:
         output.talk(measured(effort, sample_of(watch)).line(workers))
         with Keeper(
@@ -119,7 +149,9 @@ def tell(account: Account, as_json: bool) -> int:
 
 
 def line_of() -> Callable[[Account], None]:
-    """A line that is rewritten twice a second."""
+    """A line that is rewritten twice a second, where a person looks at it."""
+    if not output.interactive():
+        return lambda account: None
     told = [0.0]
 
     def write(account: Account) -> None:
@@ -155,7 +187,7 @@ def _recompress(folder: Path, effort: int, workers: int, as_json: bool) -> int:
     refuse_without_codec()
     archive = Archive.open(folder)  # raises for a folder that is none, before anything is made in it
     with stopped_by_ctrl_c() as stopping, owned(folder, "ringtrack archive --recompress"):
-        sample = archive.picture(archive.rows[0].file_name, archive.rows[0].checksum) if len(archive) else None
+        sample = _first_picture(archive)
         output.talk(measured(effort, sample).line(workers))
         bar = output.interactive()
         account = recompress(
@@ -166,4 +198,14 @@ def _recompress(folder: Path, effort: int, workers: int, as_json: bool) -> int:
         output.result_json(msgspec.to_builtins(account))
     else:
         output.result("\n".join(account.lines()))
-    return 4 if account.failed else 0
+    return 4 if account.failed or account.not_written else 0
+
+
+def _first_picture(archive: Archive) -> NDArray[Any] | None:
+    """The first that can be read, to measure with."""
+    from recorders.archive.index import ArchiveError
+
+    for row in archive.rows[:50]:
+        with suppress(ArchiveError):
+            return archive.picture(row.file_name, row.checksum)
+    return None

@@ -17,7 +17,8 @@ from engine.cli import output
 if TYPE_CHECKING:
     from bridge.send import Report
     from bridge.sender import Statistics
-    from recorders.archive.keeper import Account, Keeper
+    from recorders.archive.account import Account
+    from recorders.archive.keeper import Keeper
 
 
 def archive_options(command: Any) -> Any:
@@ -73,7 +74,7 @@ def command(
     stack, or `simulated` (`simulated?width=512&beads=100&fps=100`). The exit status is 4 if frames were lost here.
     """
     from bridge.send import send
-    from engine.cli.archive import kept
+    from engine.cli.archive import kept, line_of
     from engine.ownership import owned
 
     check_address(address)
@@ -104,7 +105,7 @@ def command(
         )
         if keeper is None:
             return tell(report, as_json)
-        keeper.drain(lambda: len(stopping) > 1)
+        keeper.drain(lambda: len(stopping) > 1, line_of())
         return tell(report, as_json, keeper.account)
 
 

@@ -103,7 +103,11 @@ class Crew:
             answer = None
             for _ in range(TRIES):
                 if process is None:
-                    process = _started()
+                    try:
+                        process = _started()
+                    except OSError as error:  # no memory, no more processes: later perhaps
+                        answer = Answer(ok=False, blame="disk", why=f"no worker could be started: {error.strerror}")
+                        break
                     self.pids[number] = process.pid
                 answer = _ask(process, request, decode)
                 if answer is not None:

@@ -7,6 +7,7 @@ archiver opens it (its original is still there).
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
@@ -17,10 +18,12 @@ from typing import Any
 import msgspec
 from numpy.typing import NDArray
 
-from engine.errors import RingtrackError
-from recorders.archive.jxl import checksum, unpacked
+from engine.errors import MachineError, RingtrackError
+from engine.frames import FILE_NAME_BYTES
+from recorders.archive.jxl import NoFrameError, checksum, unpacked
 
 NAME = "archive.csv"
+LONGEST_LINE = 1 << 16
 
 
 class ArchiveError(RingtrackError):
@@ -74,19 +77,28 @@ class Index:
         self.by_name: dict[str, list[Row]] = {}  # by file name: a camera may use a name again
 
     def __enter__(self) -> Index:
-        self._file = self.path.open("ab")
-        if self._file.tell() == 0:
-            self._file.write((",".join(COLUMNS) + "\n").encode())
-            self.flush()
-        else:
+        """Raises ArchiveError (the file is another program's), MachineError."""
+        header = (",".join(COLUMNS) + "\n").encode()
+        try:
+            self._file = self.path.open("ab")
+            with self.path.open("rb") as there:
+                begins = there.read(len(header))
+            if begins != header[: len(begins)]:
+                self._file.close()
+                raise ArchiveError(f"{self.path} is no index of ringtrack: name another folder for the archive")
             self._cut_torn_line()
-            for row in rows_of(self.path):
-                self._take(row)
+            if self._file.tell() == 0:
+                self._file.write(header)
+                self.flush()
+        except OSError as error:
+            raise MachineError(f"{self.path} cannot be written: {error.strerror}") from None
+        for row in rows_of(self.path):
+            self._take(row)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.flush()
-        self._file.close()
+        with contextlib.suppress(OSError):  # of rows that are not on the disk `add` has told; their originals are there
+            self._file.close()
 
     def add(self, rows: Iterable[Row]) -> None:
         """Append rows; they are safe when this returns."""
@@ -102,15 +114,17 @@ class Index:
         os.fsync(self._file.fileno())
 
     def _take(self, row: Row) -> None:
-        if row.jxl in self.rows:
-            self.by_name[row.file_name] = [one for one in self.by_name[row.file_name] if one.jxl != row.jxl]
+        if (before := self.rows.get(row.jxl)) is not None:
+            self.by_name[before.file_name].remove(before)
         self.rows[row.jxl] = row
         self.by_name.setdefault(row.file_name, []).append(row)
 
     def _cut_torn_line(self) -> None:
-        data = self.path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole != len(data):
+        with self.path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            start = file.seek(max(0, size - LONGEST_LINE))
+            whole = start + file.read().rfind(b"\n") + 1
+        if whole != size:
             os.truncate(self.path, whole)
             self._file.seek(0, os.SEEK_END)
 
@@ -123,7 +137,7 @@ class Archive:
         self.rows = list({row.jxl: row for row in rows}.values())
         self._by_name: dict[str, list[Row]] = {}
         for row in self.rows:
-            self._by_name.setdefault(row.file_name, []).append(row)
+            self._by_name.setdefault(_in_frames(row.file_name), []).append(row)
 
     @classmethod
     def open(cls, folder: str | Path) -> Archive:
@@ -142,7 +156,9 @@ class Archive:
 
         Raises ArchiveError if it is not there, or if that name was used for several and no checksum tells which.
         """
-        found = [row for row in self._by_name.get(file_name, []) if not checksum or row.checksum == checksum]
+        found = [
+            row for row in self._by_name.get(_in_frames(file_name), []) if not checksum or row.checksum == checksum
+        ]
         if len({row.checksum for row in found}) == 1:
             return found[-1]
         if not found:
@@ -157,10 +173,23 @@ class Archive:
     def picture(self, file_name: str, checksum: str = "") -> NDArray[Any]:
         """The pixels, `(height, width)`, compared with the index's checksum. Raises ArchiveError."""
         row = self.row(file_name, checksum)
-        image = unpacked(self.path(row).read_bytes())
+        path = self.path(row)
+        try:
+            image = unpacked(path.read_bytes())
+        except OSError as error:
+            raise ArchiveError(f"{path} cannot be read: {error.strerror}") from None
+        except NoFrameError as error:
+            raise ArchiveError(f"{path} is damaged: {error}") from None
         if _checksum(image) != row.checksum:
-            raise ArchiveError(f"{self.path(row)} is damaged: its pixels are not those that were archived")
+            raise ArchiveError(f"{path} is damaged: its pixels are not those that were archived")
         return image
+
+
+def _in_frames(name: str) -> str:
+    """A file's name as `/frames` has it: cut at the front where it is too long."""
+    while len(name.encode()) > FILE_NAME_BYTES:
+        name = name[1:]
+    return name
 
 
 _checksum = checksum

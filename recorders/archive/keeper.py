@@ -3,7 +3,8 @@
 The life of a file, each step safe before the next one begins:
 
 1. *waiting*: a worker reads it, packs it, brings the picture to the disk under its name
-2. *packed*: a worker reads the picture back, decodes it, and compares its pixels' checksum with the original's
+2. *packed*: a worker reads the picture back, decodes it, and compares its pixels' checksum with the original's; so it
+   does with the picture of a file that the index knows already
 3. *verified*: its line is in `archive.csv`, and on the disk
 4. deleted, if it is still the file that was read, and, where frames are also sent, if the run has taken it
 
@@ -18,91 +19,45 @@ nothing is done but warned of ("wait"). Nothing is ever deleted to make room.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import shutil
-import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
+from recorders.archive.account import Account
+from recorders.archive.aside import Mover
 from recorders.archive.crew import Crew
 from recorders.archive.index import Index, Row
 from recorders.archive.level import Level
+from recorders.archive.taken import Taken
 from recorders.archive.worker import Answer, Request
+from recorders.naming import settle
 
-WAITING, PACKED, VERIFIED, FAILED = "waiting", "packed", "verified", "failed"
+WAITING, PACKED, VERIFIED, FAILED, GONE = "waiting", "packed", "verified", "failed", "gone"
 COMMIT_EVERY_S = 0.25
 COMMIT_ROWS = 64
 RETRY_S = 1.0
 PACKS = 2  # a picture that was wrong is packed once more
 FOLDER_FILES = 10_000
 SPARE_ROOM = "waiting"
-TAKEN = "taken.csv"
-
-
-class Account(msgspec.Struct, kw_only=True):
-    """What the keeper has come to."""
-
-    files: int = 0
-    archived: int = 0  # verified, and in the index
-    known: int = 0  # of those, found in the archive already
-    deleted: int = 0
-    failed: int = 0  # no frame, or not to be archived: the file stays
-    moved: int = 0  # to the disk with more room
-    to_pack: int = 0
-    to_verify: int = 0
-    to_take: int = 0  # archived, but not taken by the run yet
-    largest_backlog: int = 0  # of files that were to be verified
-    bytes_raw: int = 0
-    bytes_jxl: int = 0
-    restarts: int = 0  # of workers
-    level: float = 0.0  # of the RAM disk
-    highest_level: float = 0.0
-    seconds: float = 0.0
-
-    def line(self) -> str:
-        """One line for people, while it goes on."""
-        return (
-            f"archived {self.archived}  to pack {self.to_pack}  to verify {self.to_verify}  "
-            + (f"to be taken {self.to_take}  " if self.to_take else "")
-            + f"disk {self.level:.0%}"
-        )
-
-    def lines(self) -> list[str]:
-        """The account at the end."""
-        rate = self.archived / self.seconds if self.seconds else 0.0
-        ratio = self.bytes_raw / self.bytes_jxl if self.bytes_jxl else 0.0
-        out = [f"{self.files} files", f"  archived   {self.archived}  ({rate:.1f} a second, ratio {ratio:.2f})"]
-        optional = {
-            "known": (self.known, "(in the archive already)"),
-            "moved": (self.moved, "(aside, the RAM disk was above its mark)"),
-            "failed": (self.failed, "(they stay where they are)"),
-            "left": (self.to_pack + self.to_verify, "(not archived yet: they stay, and are next time)"),
-            "not taken": (self.to_take, "(archived, but no run has taken them: they stay)"),
-            "restarts": (self.restarts, "(of workers)"),
-        }
-        out.append(f"  deleted    {self.deleted}")
-        out += [f"  {name:<10} {count}  {what}" for name, (count, what) in optional.items() if count]
-        out.append(
-            f"  backlog    {self.largest_backlog} at most, to be verified; disk at most {self.highest_level:.0%} full"
-        )
-        return out
 
 
 class _File:
     """One file of the RAM disk."""
 
-    __slots__ = ("answer", "counter", "missing", "needs_taking", "packs", "path", "request", "stage", "stamp", "taken")
+    __slots__ = (
+        "answer", "counter", "missing", "needs_taking", "packs", "path", "request", "stage", "stamp", "taken", "target",
+        "trusted",
+    )  # fmt: skip
 
     def __init__(self, path: Path, counter: int, needs_taking: bool, stamp: tuple[int, int]) -> None:
         self.path, self.counter, self.needs_taking = path, counter, needs_taking
         self.stamp = stamp  # size and time when it was found
         self.taken = False
-        self.stage = WAITING
+        self.stage = ""
+        self.target: Path | None = None  # the name that is kept for its picture, until that is in the index
+        self.trusted = True  # the picture that the index may have of it
         self.packs = self.missing = 0
         self.answer = Answer(ok=False)
         self.request = Request(do="pack")
@@ -138,26 +93,22 @@ class Keeper:
         self._committed_s = self._started_s = clock()
         self._complained_s: dict[str, float] = {}
         self._heard: deque[Path] = deque()
-        self._mover = threading.Thread(target=self._move, name="archive-mover", daemon=True)
-        self._to_move: deque[tuple[_File, Path]] = deque()
-        self._moved: deque[tuple[_File, Path | None, str]] = deque()
-        self._moving = threading.Event()
-        self._closing = False
+        self._mover, self._move_again_s = Mover(destination / SPARE_ROOM), float("-inf")
+        self._stages: Counter[str] = Counter()
+        self._targets: dict[Path, _File] = {}  # whose picture has that name, of those that are in hand
         self._account = Account()
-        self._journal = destination / TAKEN
+        self._noted = Taken(destination)
 
     def __enter__(self) -> Keeper:
-        self._mover.start()
-        for part in self._destination.glob("*/*.part"):  # of workers that died
+        self._mover.__enter__()
+        for torn in self._destination.glob("[0-9]*/*.jxl.*.part"):  # of workers that died
             with contextlib.suppress(OSError):
-                part.unlink()
+                torn.unlink()
         self._adopt()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._closing = True
-        self._moving.set()
-        self._mover.join()
+        self._mover.__exit__()
 
     # ---- what happens to files
 
@@ -184,8 +135,8 @@ class Keeper:
     def tick(self, timeout_s: float = 0.0) -> None:
         """Go on: take what workers have done, write the index, delete what may be deleted. Call it often."""
         results = self._crew.results(timeout_s)
-        while self._moved:
-            self._after_moving(*self._moved.popleft())
+        for moved in self._mover.results():
+            self._after_moving(*moved)
         for file, request, answer in results:
             self._take(file, request, answer)
         self._hear()
@@ -202,6 +153,10 @@ class Keeper:
         self._committed_s = self._clock()
         rows = [self._row(file) for file in self._verified if not file.answer.known]
         try:
+            for folder in {(self._destination / row.jxl).parent for row in rows}:
+                settle(folder)
+            if rows:
+                settle(self._destination)
             self._index.add(rows)
         except OSError as error:
             self._say("index", f"{self._index.path} could not be written: {error.strerror}. No original is deleted")
@@ -211,12 +166,14 @@ class Keeper:
         self._account.bytes_raw += sum(row.bytes_raw for row in rows)
         self._account.bytes_jxl += sum(row.bytes_jxl for row in rows)
         self._to_delete += self._verified
+        for file in self._verified:
+            self._free_name(file)
         self._verified = []
 
     @property
     def busy(self) -> bool:
         """Whether anything is still to be archived."""
-        return bool(not self._crew.idle or self._verified or self._later or self._to_move or self._moved)
+        return bool(not self._crew.idle or self._verified or self._later or not self._mover.idle)
 
     def drain(self, stopping: Callable[[], bool], progress: Callable[[Account], None] = lambda account: None) -> None:
         """Archive all that was found; returns early if told to."""
@@ -230,11 +187,11 @@ class Keeper:
     @property
     def account(self) -> Account:
         """How it stands."""
-        stages = [file.stage for file in self._files.values()]
         account = self._account
-        account.to_pack, account.to_verify = stages.count(WAITING), stages.count(PACKED)
-        account.to_take = sum(f.stage == VERIFIED and f.needs_taking and not f.taken for f in self._files.values())
-        account.largest_backlog = max(account.largest_backlog, account.to_verify)
+        account.to_pack, account.to_verify = self._stages[WAITING], self._stages[PACKED]
+        account.to_take = sum(
+            f.needs_taking and not f.taken for some in (self._verified, self._to_delete) for f in some
+        )
         account.restarts = self._crew.restarts
         account.level, account.highest_level = self._level.fraction, self._level.highest
         account.seconds = self._clock() - self._started_s
@@ -242,17 +199,35 @@ class Keeper:
 
     # ---- how
 
+    def _now(self, file: _File, stage: str) -> None:
+        self._stages[file.stage] -= 1
+        self._stages[stage] += 1
+        file.stage = stage
+        self._account.largest_backlog = max(self._account.largest_backlog, self._stages[PACKED])
+
     def _pack(self, file: _File) -> None:
-        file.stage = WAITING
+        self._now(file, WAITING)
         file.packs += 1
-        known = {row.checksum: row.jxl for row in self._index.by_name.get(file.path.name, [])}
+        target = self._target(file)
+        if self._targets.setdefault(target, file) is not file:  # written anew meanwhile, or .tif beside .tiff: after it
+            self._later.append((self._clock() + RETRY_S, file))
+            return
+        file.target = target
+        rows = self._index.by_name.get(file.path.name, []) if file.trusted else []
+        known = {row.checksum: str(self._destination / row.jxl) for row in rows}
         file.request = Request(
-            do="pack", source=str(file.path), target=str(self._target(file)), effort=self._effort, known=known
-        )
+            do="pack", source=str(file.path), target=str(target), effort=self._effort, known=known
+        )  # fmt: skip
         self._crew.submit(file, file.request)
 
+    def _free_name(self, file: _File) -> None:
+        """The next file whose picture would have the same name may be packed."""
+        if file.target is not None:
+            self._targets.pop(file.target, None)
+            file.target = None
+
     def _verify(self, file: _File) -> None:
-        file.stage = PACKED
+        self._now(file, PACKED)
         self._crew.submit(file, Request(do="verify", target=file.answer.target, checksum=file.answer.checksum))
 
     def _again(self, file: _File) -> None:
@@ -267,14 +242,18 @@ class Keeper:
         name = file.path.name
         if answer.ok and request.do == "pack":
             file.answer = answer
-            if answer.known:
-                file.stage = VERIFIED
-                self._verified.append(file)
-            else:
-                self._verify(file)
+            self._verify(file)
         elif answer.ok:
-            file.stage = VERIFIED
+            self._now(file, VERIFIED)
             self._verified.append(file)
+        elif request.do == "verify" and file.answer.known:
+            self._complain(f"{name}: its picture in the archive is not good ({answer.why}); it is packed anew")
+            file.trusted = False
+            file.packs = 0
+            self._pack(file)
+        elif request.do == "verify" and answer.blame == "disk" and not Path(request.target).exists():
+            file.packs = 0  # somebody took the picture away
+            self._pack(file)
         elif answer.blame == "disk":
             if request.do == "pack" and not file.path.exists():
                 file.missing += 1
@@ -287,25 +266,26 @@ class Keeper:
             self._later.append((self._clock() + RETRY_S, file))
         elif answer.blame == "picture" and file.packs < PACKS:
             self._complain(f"{name}: the picture was wrong ({answer.why}); it is packed again")
-            with contextlib.suppress(OSError):
-                Path(request.target).unlink()
+            if self._in_archive(request.target) not in self._index.rows:
+                with contextlib.suppress(OSError):
+                    Path(request.target).unlink()
             self._pack(file)
         else:
-            file.stage = FAILED
+            self._now(file, FAILED)
+            self._free_name(file)
             self._account.failed += 1
             self._complain(f"{name} was not archived: {answer.why}. The file stays")
 
     def _hear(self) -> None:
         """Note what the run has taken, so that it is known after a crash too."""
-        lines = []
+        taken = []
         while self._heard:
             file = self._files.get(str(self._heard.popleft()))
             if file is not None and not file.taken:
                 file.taken = True
-                lines.append(f"{file.stamp[0]},{file.stamp[1]},{file.path.name}\n")
-        if lines:
-            with contextlib.suppress(OSError), self._journal.open("a", encoding="utf-8") as journal:
-                journal.write("".join(lines))
+                taken.append((file.stamp, file.path.name))
+        if taken:
+            self._noted.add(taken)
 
     def _delete_some(self) -> None:
         waiting = []
@@ -320,6 +300,11 @@ class Keeper:
 
     def _forget(self, file: _File) -> None:
         """No longer ours to care for; another file of that name may be."""
+        self._now(file, GONE)
+        self._free_name(file)
+        self._unlist(file)
+
+    def _unlist(self, file: _File) -> None:
         if self._files.get(str(file.path)) is file:
             del self._files[str(file.path)]
 
@@ -351,7 +336,7 @@ class Keeper:
         )
         if text := self._level.warning(then):
             self._complain(text)
-        if above and self._moves and not self._to_move and not self._moved:
+        if above and self._moves and self._mover.idle and self._clock() >= self._move_again_s:
             room = above + self._level.total // 50
             free = [file for file in self._files.values() if file.taken or not file.needs_taking]
             movable = [f for f in free if f.stage in (PACKED, WAITING) and f.path.parent == self._folder]
@@ -359,65 +344,43 @@ class Keeper:
                 if room <= 0:
                     break
                 room -= file.stamp[0]
-                self._to_move.append((file, file.path))
-            self._moving.set()
-
-    def _move(self) -> None:
-        """The mover's thread: copy, bring to the disk, then delete."""
-        while not self._closing:
-            self._moving.wait()
-            self._moving.clear()
-            while self._to_move and not self._closing:
-                file, path = self._to_move[0]
-                try:
-                    target, why = _moved_aside(path, self._destination / SPARE_ROOM), ""
-                except OSError as error:
-                    target, why = None, error.strerror or str(error)
-                self._moved.append((file, target, why))
-                self._to_move.popleft()
+                self._mover.move(file, file.path)
 
     def _after_moving(self, file: _File, target: Path | None, why: str) -> None:
         if target is None:
             if file.path.exists():
                 self._say("move", f"{file.path.name} could not be moved aside: {why}")
+            self._move_again_s = self._clock() + RETRY_S
             return
         self._account.moved += 1
-        self._forget(file)
+        if file.stage == GONE:  # archived while it was moved, and found to be away from where it was
+            self.add(target, file.counter)
+            return
+        self._unlist(file)
         file.path, file.needs_taking = target, False
         file.request.source = str(target)
         self._files[str(target)] = file
 
     def _adopt(self) -> None:
         """What an archiver before this one left: files that were moved aside, and those that a run has taken."""
-        for path in sorted((self._destination / SPARE_ROOM).glob("*/*")):
-            if path.suffix != ".part":
-                self.add(path, _number(path.name))
-        left = {}
-        with contextlib.suppress(OSError):
-            for text in self._journal.read_text(encoding="utf-8").splitlines():
-                size, _, rest = text.partition(",")
-                mtime, _, name = rest.partition(",")
-                left[name] = (size, mtime)
-        lines = []
-        for name, (size, mtime) in left.items():
-            with contextlib.suppress(OSError):
-                stat = (self._folder / name).stat()
-                if (str(stat.st_size), str(stat.st_mtime_ns)) == (size, mtime):
-                    lines.append(f"{size},{mtime},{name}\n")
-                    self.add(self._folder / name, _number(name))
-        with contextlib.suppress(OSError):
-            if lines or self._journal.exists():
-                self._journal.write_text("".join(lines), encoding="utf-8")
+        for path in self._mover.left_there():
+            self.add(path, _number(path.name))
+        for path in self._noted.left_in(self._folder):
+            self.add(path, _number(path.name))
 
     def _target(self, file: _File) -> Path:
         start = max(0, file.counter) // FOLDER_FILES * FOLDER_FILES
         return self._destination / f"{start:09d}" / f"{file.path.stem}.jxl"
 
+    def _in_archive(self, picture: str) -> str:
+        """A picture's name in the index."""
+        return Path(picture).relative_to(self._destination).as_posix()
+
     def _row(self, file: _File) -> Row:
         answer = file.answer
         return Row(
             file_name=file.path.name, counter=file.counter, checksum=answer.checksum,
-            jxl=Path(answer.target).relative_to(self._destination).as_posix(), width=answer.width,
+            jxl=self._in_archive(answer.target), width=answer.width,
             height=answer.height, dtype=answer.dtype, bytes_raw=answer.bytes_raw, bytes_jxl=answer.bytes_jxl,
             effort=answer.effort, time_utc_ns=answer.mtime_ns,
         )  # fmt: skip
@@ -430,34 +393,6 @@ class Keeper:
             self._complain(text)
 
 
-def _moved_aside(path: Path, room: Path) -> Path:
-    """Move a file to a disk with more room; it is whole there before it is gone here. Raises OSError."""
-    number = 0
-    while (target := room / str(number) / path.name).exists():
-        number += 1
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(target.name + ".part")
-    stat = path.stat()
-    try:
-        shutil.copyfile(path, beside)
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.utime(beside, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-        now = path.stat()
-        if (now.st_size, now.st_mtime_ns) != (stat.st_size, stat.st_mtime_ns) or beside.stat().st_size != stat.st_size:
-            raise OSError(None, "it changed while it was copied")
-        beside.replace(target)
-        try:
-            path.unlink()
-        except OSError:
-            target.unlink()
-            raise
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
-    return target
-
-
 def _number(name: str) -> int:
     found = re.findall(r"\d+", name.rsplit(".", 1)[0])
-    return int(found[-1]) if found else -1
+    return int(found[-1]) if found and int(found[-1]) < 1 << 63 else -1

@@ -33,7 +33,7 @@ class Request(msgspec.Struct, kw_only=True, omit_defaults=True):
     target: str = ""  # the picture
     effort: int = 1
     checksum: str = ""  # verify, repack: what the pixels have to be
-    known: dict[str, str] = {}  # pack: pictures of a file of that name, by checksum
+    known: dict[str, str] = {}  # pack: pictures that the archive has of a file of that name, by checksum
 
 
 class Answer(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -89,7 +89,7 @@ def _pack(request: Request) -> Answer:
         "tiff": tags,
     }  # fmt: skip
     data = jxl.packed(image, about, request.effort)
-    target = _free(target, found)
+    target = _free(target, source.name, found)
     _write(target, data, after.st_mtime_ns)
     answer.target, answer.bytes_jxl = str(target), len(data)
     return answer
@@ -128,12 +128,16 @@ def _repack(request: Request) -> Answer:
 _DO = {"pack": _pack, "verify": _verify, "repack": _repack}
 
 
-def _free(target: Path, found: str) -> Path:
-    """A name that is free, or holds the same pixels (of an archiver that died before it wrote them into the index)."""
+def _free(target: Path, name: str, found: str) -> Path:
+    """A name that is free, or that of a picture of the same file (of an archiver that died before it wrote its line).
+
+    A picture of the same pixels, but of a file `name` is not of, is another's: each file has one of its own.
+    """
     stem, number = target.stem, 1
     while target.exists():
-        with contextlib.suppress(jxl.NoFrameError, OSError):
-            if jxl.checksum(jxl.unpacked(target.read_bytes())) == found:
+        with contextlib.suppress(jxl.NoFrameError, OSError, ValueError):
+            data = target.read_bytes()
+            if jxl.about(data).get("file_name") == name and jxl.checksum(jxl.unpacked(data)) == found:
                 return target
         number += 1
         target = target.with_name(f"{stem}.{number}{target.suffix}")

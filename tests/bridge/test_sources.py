@@ -53,7 +53,14 @@ def test_two_is_before_ten() -> None:
 
 @pytest.mark.parametrize(
     ("name", "number"),
-    [("frame_0012.tif", 12), ("run3_frame7.tiff", 7), ("x.tif", None), ("12.TIF", 12), ("a1.ome.tif", 1)],
+    [
+        ("frame_0012.tif", 12),
+        ("run3_frame7.tiff", 7),
+        ("x.tif", None),
+        ("12.TIF", 12),
+        ("a1.ome.tif", 1),
+        ("20261121155339123456.tif", None),
+    ],
 )
 def test_the_last_number_in_a_name_counts(name: str, number: int | None) -> None:
     assert number_of(name) == number
@@ -299,6 +306,30 @@ def test_files_deleted_after_they_were_sent_may_come_again(camera: Camera) -> No
         assert counters(camera.look(1.1)) == [0]
         path.unlink()
         camera.look(1.1)
+
+
+def test_a_file_whose_name_has_no_number_is_named_once_it_is_whole(camera: Camera) -> None:
+    tiff(camera.path / "snap.tif")
+    camera.write(0)
+    assert camera.look() == []
+    found = camera.look()
+    assert counters(found) == [0]
+    assert [(one.counter, one.what) for one in complaints(found)] == [(None, "snap.tif")]
+    assert "no number" in complaints(found)[0].why
+    assert camera.look(5) == []
+
+
+def test_names_of_files_that_are_gone_are_forgotten_however_many_there_were(
+    camera: Camera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.sources.watch.MANY_FILES", 5)
+    paths = [camera.write(n) for n in range(10)]
+    camera.look()
+    assert counters(camera.look()) == list(range(10))
+    for path in paths[:9]:
+        path.unlink()
+    camera.look(1.1)
+    assert set(camera.folder._handled) == {"f9.tif"}
 
 
 def test_times_of_files_are_fitted_and_say_how_sure_they_are(camera: Camera) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import errno
 import os
 import shutil
 import subprocess
@@ -17,6 +19,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from bridge import wire
+from bridge.send import _short
 from engine.errors import MachineError
 from engine.ownership import owned
 from recorders.archive import Archive, jxl
@@ -77,6 +80,17 @@ def test_tags_and_time_of_the_original_are_kept(tmp_path: Path) -> None:
     assert (kept["file_name"], kept["time_utc_ns"]) == ("img_0005.tif", 10**18 + 5)
     assert target.stat().st_mtime_ns == 10**18 + 5
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_tags_of_any_size_are_kept(tmp_path: Path) -> None:
+    many, numbers = bytes(range(256)) * 400, tuple(range(70_000))
+    tifffile.imwrite(
+        tmp_path / "a.tif", image(1), extratags=[(65010, 7, len(many), many), (65011, 4, len(numbers), numbers)]
+    )  # fmt: skip
+    do(Request(do="pack", source=str(tmp_path / "a.tif"), target=str(tmp_path / "a.jxl")))
+    kept = jxl.about((tmp_path / "a.jxl").read_bytes())["tiff"]
+    assert base64.b64decode(kept["65010"]["base64"]) == many
+    assert kept["65011"] == list(numbers)
 
 
 def test_an_independent_decoder_reads_them(tmp_path: Path) -> None:
@@ -171,6 +185,49 @@ def test_a_name_used_twice_needs_the_checksum(tmp_path: Path) -> None:
         Archive.open(tmp_path / "elsewhere")
 
 
+@pytest.mark.parametrize("left", ["", "file_name,counter,che"])
+def test_an_index_whose_head_was_not_written_gets_it(tmp_path: Path, left: str) -> None:
+    (tmp_path / "archive.csv").write_text(left)
+    with Index(tmp_path) as index:
+        index.add([row("a.tif", "00ff", "0/a.jxl")])
+    assert Archive.open(tmp_path).row("a.tif").jxl == "0/a.jxl"
+
+
+def test_an_archive_csv_of_another_program_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "archive.csv").write_text("id;title\n1;not ours")
+    with (
+        pytest.raises(ArchiveError, match=r"archive\.csv is no index of ringtrack: name another folder"),
+        Index(tmp_path),
+    ):
+        pass
+    assert (tmp_path / "archive.csv").read_text() == "id;title\n1;not ours"
+
+
+def test_a_picture_that_another_name_is_given_to_is_found_by_that(tmp_path: Path) -> None:
+    with Index(tmp_path) as index:
+        index.add([row("a.tif", "01", "0/a.jxl"), row("a.tiff", "01", "0/a.jxl")])
+        assert {name: len(rows) for name, rows in index.by_name.items()} == {"a.tif": 0, "a.tiff": 1}
+
+
+def test_a_name_that_frames_has_cut_at_the_front_is_found(tmp_path: Path) -> None:
+    name = 40 * "größe" + "_0001.tif"
+    with Index(tmp_path) as index:
+        index.add([row(name, "01", "a.jxl")])
+    archive = Archive.open(tmp_path)
+    assert archive.row(_short(name)).file_name == archive.row(name).file_name == name
+
+
+def test_a_picture_that_is_gone_or_damaged_is_said_in_a_sentence(tmp_path: Path) -> None:
+    with Index(tmp_path) as index:
+        index.add([row("a.tif", "01", "a.jxl"), row("b.tif", "01", "b.jxl"), row("c.tif", "01", "c.jxl")])
+    (tmp_path / "b.jxl").write_bytes(b"no picture")
+    (tmp_path / "c.jxl").write_bytes(jxl.packed(image(1), {}, 1))
+    archive = Archive.open(tmp_path)
+    for name, said in (("a", "cannot be read: No such file"), ("b", "is damaged: it cannot"), ("c", "is damaged: its")):
+        with pytest.raises(ArchiveError, match=rf"{name}\.jxl {said}"):
+            archive.picture(f"{name}.tif")
+
+
 # ---- one owner
 
 
@@ -181,6 +238,16 @@ def test_a_second_owner_is_refused_and_told_who_the_first_is(tmp_path: Path) -> 
         second.__enter__()
     with owned(tmp_path, "ringtrack send --archive"):  # it ended: free again, though the file is there
         pass
+
+
+def test_a_full_disk_has_an_owner_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    second = owned(tmp_path, "ringtrack archive")
+    with owned(tmp_path, "ringtrack archive"), pytest.raises(MachineError, match="belongs to another process"):
+        second.__enter__()
 
 
 # ---- the level
@@ -379,9 +446,79 @@ def test_a_file_that_is_in_the_archive_already_is_only_deleted(tmp_path: Path) -
     with Bench(tmp_path) as bench:
         bench.keeper.add(bench.ram / "img_0003.tif", 3)
         assert bench.step() == "pack"
+        assert (bench.ram / "img_0003.tif").exists()
+        assert bench.step() == "verify"  # the picture may have been taken away meanwhile
         assert bench.keeper.account.known == 1
         assert not (bench.ram / "img_0003.tif").exists()
     assert len(Archive.open(bench.dest)) == 1
+
+
+@pytest.mark.parametrize("what", ["gone", "damaged", "of other pixels"])
+def test_a_file_whose_picture_in_the_archive_is_not_good_is_packed_anew(tmp_path: Path, what: str) -> None:
+    with Bench(tmp_path, delete=False) as bench:
+        bench.keeper.add(camera_file(bench.ram, 3), 3)
+        bench.step()
+        bench.step()
+    picture = bench.dest / "000000000" / "img_0003.jxl"
+    if what == "gone":
+        picture.unlink()
+    else:
+        data = picture.read_bytes()
+        picture.write_bytes(data[: len(data) // 2] if what == "damaged" else jxl.packed(image(9), {}, 1))
+    with Bench(tmp_path) as bench:
+        path = bench.ram / "img_0003.tif"
+        bench.keeper.add(path, 3)
+        assert [bench.step(), bench.step()] == ["pack", "verify"]
+        assert path.exists()
+        assert "is not good" in bench.said[0]
+        assert [bench.step(), bench.step()] == ["pack", "verify"]
+        assert not path.exists()
+        assert (bench.keeper.account.archived, bench.keeper.account.known, bench.keeper.busy) == (1, 0, False)
+    assert (Archive.open(bench.dest).picture("img_0003.tif") == image(3)).all()
+
+
+def test_a_picture_that_is_taken_away_before_it_was_verified_is_packed_again(tmp_path: Path) -> None:
+    with Bench(tmp_path) as bench:
+        path = camera_file(bench.ram, 3)
+        bench.keeper.add(path, 3)
+        bench.step()
+        (bench.dest / "000000000" / "img_0003.jxl").unlink()
+        assert [bench.step(), bench.step(), bench.step()] == ["verify", "pack", "verify"]
+        assert not path.exists()
+    assert (Archive.open(bench.dest).picture("img_0003.tif") == image(3)).all()
+
+
+@pytest.mark.parametrize("seed", [3, 4], ids=["the same pixels", "other pixels"])
+def test_files_whose_pictures_would_have_one_name_come_one_after_the_other(tmp_path: Path, seed: int) -> None:
+    with Bench(tmp_path) as bench:
+        one = camera_file(bench.ram, 3)
+        other = camera_file(bench.ram, 3, seed).rename(bench.ram / "img_0003.tiff")
+        one = camera_file(bench.ram, 3)
+        bench.keeper.add(one, 3)
+        bench.keeper.add(other, 3)
+        assert len(bench.hands.work) == 1
+        while bench.keeper.busy:
+            if bench.hands.work:
+                bench.step()
+            bench.keeper.tick()
+        assert not one.exists()
+        assert not other.exists()
+        assert bench.keeper.account.archived == 2
+    archive = Archive.open(bench.dest)
+    assert sorted(row.jxl for row in archive.rows) == ["000000000/img_0003.2.jxl", "000000000/img_0003.jxl"]
+    assert (archive.picture("img_0003.tif") == image(3)).all()
+    assert (archive.picture("img_0003.tiff") == image(seed)).all()
+
+
+def test_what_others_left_in_the_folder_of_the_archive_is_not_touched(tmp_path: Path) -> None:
+    ours = [tmp_path / "dest" / name for name in ("000000000/img_0003.jxl.77.part", "waiting/0/img_0003.tif.part")]
+    theirs = tmp_path / "dest" / "downloads" / "film.part"
+    for path in (*ours, theirs):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"half")
+    with Bench(tmp_path) as bench:
+        assert [path.exists() for path in (*ours, theirs)] == [False, False, True]
+        assert not bench.keeper.busy
 
 
 def test_above_the_mark_files_are_moved_to_the_disk_with_more_room(tmp_path: Path) -> None:
@@ -402,7 +539,7 @@ def test_above_the_mark_files_are_moved_to_the_disk_with_more_room(tmp_path: Pat
             bench.step()  # the first one is packed: it is the first to be moved
             bench.disk.used = 805
             bench.keeper.tick()
-            while bench.keeper._to_move or bench.keeper._moved:
+            while not bench.keeper._mover.idle:
                 bench.keeper.tick()
             assert bench.hands.first  # and pictures are verified first
             assert not paths[0].exists()
@@ -448,6 +585,43 @@ def test_a_real_crew_archives_and_packs_tighter_and_survives_the_death_of_its_wo
         assert (archive.picture(f"img_{n:04d}.tif") == image(n)).all()
     assert archive.path(archive.row("img_0007.tif")).stat().st_mtime_ns == 10**18 + 7
     assert recompress(dest, 3, 1).pictures == 0
+
+
+def test_pictures_that_cannot_be_packed_anew_are_told_apart_and_what_is_in_hand_at_the_end_is_kept(
+    tmp_path: Path,
+) -> None:
+    with Bench(tmp_path) as bench:
+        for n in range(4):
+            bench.keeper.add(camera_file(bench.ram, n), n)
+        while bench.hands.work:
+            bench.step()
+    asked = iter([False, True])
+    assert recompress(bench.dest, 2, 1, stopping=lambda: next(asked)).done >= 1
+    for one in Archive.open(bench.dest).rows:  # the index says what the pictures are
+        data = (bench.dest / one.jxl).read_bytes()
+        assert (len(data), jxl.about(data)["effort"]) == (one.bytes_jxl, one.effort)
+    folder = bench.dest / "000000000"
+    (folder / "img_0000.jxl").unlink()
+    (folder / "img_0001.jxl").write_bytes(b"no picture")
+    said: list[str] = []
+    done = recompress(bench.dest, 3, 1, complain=said.append)
+    assert (done.pictures, done.done, done.failed, done.not_written) == (4, 2, 1, 1)
+    assert len(said) == 2
+    assert done.lines()[1:] == [
+        "1 are damaged, and were left as they are", "1 could not be read or written, and are as they were",
+    ]  # fmt: skip
+
+
+def test_a_worker_that_cannot_be_started_is_told_and_its_work_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("recorders.archive.crew._started", none)
+    with Crew(1) as crew:
+        crew.submit("token", Request(do="pack"))
+        [(token, _, answer)] = crew.results(10.0)
+        assert (token, answer.ok, answer.blame, crew.idle) == ("token", False, "disk", True)
+        assert answer.why == "no worker could be started: Resource temporarily unavailable"
 
 
 def test_what_an_effort_costs_is_measured_before() -> None:

@@ -85,3 +85,18 @@ def test_frames_are_decoded_as_hdf5_decodes_them(tmp_path: Path, dtype: str) -> 
     with pytest.raises(OSError, match="a chunk cannot be decoded"):
         decode()
     np.testing.assert_array_equal(pictures[2], frames[2])
+
+
+@pytest.mark.parametrize("row", [-1, 0], ids=["never written", "zeros, as older files have them"])
+def test_rows_that_a_killed_recorder_did_not_write_are_of_no_frame(tmp_path: Path, row: int) -> None:
+    first = tmp_path / "images_run_001.h5"
+    frames = recorded(first, 3)
+    with h5py.File(first, "r+") as file:
+        file["images"].resize(5, axis=0)
+        file["frames"].resize((5,))
+        assert list(file["frames"]["frame"]) == [0, 1, 2, -1, -1]
+        file["frames"][3:] = np.full(2, row, file["frames"].dtype["frame"]).astype(file["frames"].dtype)
+    pictures = Pictures(first)
+    assert list(pictures.numbers) == [0, 1, 2]
+    assert np.array_equal(pictures[0], frames[0])
+    assert linked_frames(first) == 3

@@ -14,6 +14,7 @@ import pytest
 
 from engine.errors import MachineError
 from engine.experiment import Experiment
+from recorders.listing import listed
 from recorders.runfolder import RunFolder, allot
 
 NOON = datetime(2026, 11, 21, 12)
@@ -84,3 +85,17 @@ def test_a_read_only_disk_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(MachineError, match="cannot be written: Read-only file system"):
         allot(tmp_path / "data", Experiment(), NOON)
+
+
+def test_a_run_whose_files_go_while_they_are_counted_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "frames.part").write_bytes(b"1234")
+    real = Path.stat
+
+    def stat(path: Path, **options: Any) -> os.stat_result:
+        if path.suffix == ".part":
+            raise FileNotFoundError(path)
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert [run.bytes for run in listed(tmp_path)] == [2]

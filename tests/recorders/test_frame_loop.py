@@ -1,0 +1,111 @@
+"""What recorders of camera frames share, over a ring that is a list."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.experiment import Camera, Experiment, Record
+from engine.frames import FRAME_META
+from engine.live import Recording
+from recorders.frame_loop import LAST_CALL_S, record_frames
+
+
+class Frames:
+    """A ring of frames that have all come; nobody writes a closing place."""
+
+    slots = 100
+
+    def __init__(self, count: int) -> None:
+        self.newest = count - 1
+        self.done_with = -1
+
+    @contextmanager
+    def view(self, place: int) -> Iterator[SimpleNamespace]:
+        meta = np.zeros(1, FRAME_META)[0]
+        meta["frame"] = place
+        meta["settings"] = 1
+        yield SimpleNamespace(meta=meta, data=np.zeros((4, 8), np.uint16))
+
+
+class Reader:
+    """Every place in order."""
+
+    def __init__(self, frames: Frames, _: int) -> None:
+        self._frames, self._next = frames, 0
+
+    def next(self, timeout_s: float) -> int | None:
+        if self._next > self._frames.newest:
+            return None
+        self._next += 1
+        return self._next - 1
+
+    def done(self, place: int) -> None:
+        self._frames.done_with = place
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.written: list[int] = []
+
+    def encode(self, meta: np.void, pixels: Any) -> bytes:
+        return b"abc"
+
+    def write(self, meta: np.void, encoded: bytes) -> int:
+        self.written.append(int(meta["frame"]))
+        return len(encoded)
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def told_to_leave(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, came: int, step_s: float
+) -> tuple[Sink, Frames, list[str], Counter[str]]:
+    """A recorder whose supervisor is dead; its clock goes on by `step_s` at every look."""
+    monkeypatch.setattr("recorders.frame_loop.LosslessReader", Reader)
+    logged: list[str] = []
+    counts: Counter[str] = Counter()
+    frames = Frames(came)
+    job = SimpleNamespace(
+        name="images", frames=frames, run_folder=folder, stopping=True, process=SimpleNamespace(frame_reader=0),
+        experiment=Experiment(camera=Camera(width=8, height=4), record=Record(image_region="1:3, 2:6")),
+        status=SimpleNamespace(ready=lambda: None, beat=lambda: None, count=lambda name, n: counts.update({name: n})),
+        recording_of=lambda version: Recording(), log=lambda level, message, **fields: logged.append(message),
+    )  # fmt: skip
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += step_s
+        return now[0]
+
+    sink = Sink()
+    record_frames(job, sink, 1, clock=clock)  # type: ignore[arg-type]
+    return sink, frames, logged, counts
+
+
+def test_what_a_recorder_had_no_time_for_is_said_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink, frames, logged, _ = told_to_leave(tmp_path, monkeypatch, 90, LAST_CALL_S / 20)
+    taken = len(sink.written)
+    assert 0 < taken < 90
+    assert sink.written == list(range(taken))
+    assert frames.done_with == taken - 1
+    assert logged == [
+        f"images had to leave: {90 - taken} frames after number {taken - 1} had come and are not in its files"
+    ]
+
+
+def test_one_that_has_taken_all_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sink, _, logged, counts = told_to_leave(tmp_path, monkeypatch, 5, 1e-6)
+    assert sink.written == list(range(5))
+    assert logged == []
+    assert counts["bytes"] == 15
+    assert counts["raw_bytes"] == 5 * 2 * 2 * 4  # of the region that is kept
