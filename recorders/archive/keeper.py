@@ -254,14 +254,13 @@ class Keeper:
         elif request.do == "verify" and answer.blame == "disk" and not Path(request.target).exists():
             file.packs = 0  # somebody took the picture away
             self._pack(file)
-        elif answer.blame == "disk":
-            if request.do == "pack" and not file.path.exists():
-                file.missing += 1
-                if file.missing > 3:  # somebody took it away, and not we to the disk with more room
-                    self._forget(file)
-                    return
+        elif answer.blame == "gone":
+            file.missing += 0 if file.path.exists() else 1  # else we have moved it to the disk with more room
+            if file.missing > 3:
+                self._forget(file)
+            else:
                 self._later.append((self._clock() + RETRY_S, file))
-                return
+        elif answer.blame == "disk":
             self._say("disk", f"{name}: {answer.why}. It stays where it is and is tried again")
             self._later.append((self._clock() + RETRY_S, file))
         elif answer.blame == "picture" and file.packs < PACKS:

@@ -41,7 +41,7 @@ class Answer(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     ok: bool
     why: str = ""
-    blame: str = ""  # "file": it is no frame; "disk": it could not be read or written; "picture": it is wrong
+    blame: str = ""  # "file": it is no frame; "gone": it is not there; "picture": that is wrong; "disk": all else
     target: str = ""  # where it was written: another name, if that one was taken by other pixels
     known: bool = False  # it was in the archive already
     checksum: str = ""
@@ -64,7 +64,12 @@ def do(request: Request) -> Answer:
     except jxl.NoFrameError as error:
         answer = Answer(ok=False, blame="file" if request.do == "pack" else "picture", why=str(error))
     except OSError as error:
-        answer = Answer(ok=False, blame="disk", why=f"{error.strerror or error} ({error.filename or request.target})")
+        gone = isinstance(error, FileNotFoundError) and error.filename in (request.source, Path(request.source))
+        answer = Answer(
+            ok=False,
+            blame="gone" if gone else "disk",
+            why=f"{error.strerror or error} ({error.filename or request.target})",
+        )
     answer.seconds = time.perf_counter() - started
     return answer
 

@@ -403,6 +403,22 @@ def test_a_picture_that_is_wrong_is_packed_once_more_and_then_the_file_stays(tmp
         assert bench.said[-1] == "img_0003.tif was not archived: its pixels are not the original's. The file stays"
 
 
+def test_a_file_that_somebody_takes_away_is_no_longer_waited_for(tmp_path: Path) -> None:
+    with Bench(tmp_path) as bench:
+        path = camera_file(bench.ram, 3)
+        bench.keeper.add(path, 3)
+        path.unlink()
+        looks = 0
+        while bench.keeper.busy:
+            if bench.hands.work:
+                looks += 1
+                bench.step()
+            bench.keeper.tick()
+        assert looks == 4
+        assert bench.said == []
+        assert bench.keeper.account.to_pack == 0
+
+
 def test_a_full_disk_is_said_once_and_tried_again(tmp_path: Path) -> None:
     full = Answer(ok=False, blame="disk", why="No space left on device")
     with Bench(tmp_path) as bench:
