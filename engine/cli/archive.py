@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("watch", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("dest", required=False, type=click.Path(path_type=Path))
+@click.argument("dest", required=False, type=click.Path(file_okay=False, path_type=Path))
 @archive_options
 @click.option("--finished", is_flag=True, help="The folder is finished: archive what is there, and end.")
 @click.option("--keep", is_flag=True, help="Delete no original.")

@@ -46,7 +46,7 @@ def archive_options(command: Any) -> Any:
 @click.option("--finished", is_flag=True, help="The folder is finished: send what is there, and end.")
 @click.option("--delete-sent", is_flag=True, help="Delete a file once its frame is in the ring, never before.")
 @click.option(
-    "--archive", "dest", type=click.Path(path_type=Path),
+    "--archive", "dest", type=click.Path(file_okay=False, path_type=Path),
     help="Make each file a lossless JPEG XL there as well; it is deleted once taken and archived.",
 )  # fmt: skip
 @archive_options

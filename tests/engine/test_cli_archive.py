@@ -71,3 +71,11 @@ def test_an_empty_folder_that_is_finished_is_said_unless_files_wait_beside_the_a
     assert archive(watch, dest, "--finished") == 0
     assert [row.counter for row in Archive.open(dest).rows] == [5]
     assert not list((dest / "waiting").glob("*/*"))
+
+
+def test_an_archive_is_a_folder(watch: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "dest").write_text("")
+    assert archive(watch, tmp_path / "dest") == 2
+    assert "is a file" in capsys.readouterr().err
+    assert cli.status_of(["send", str(watch), "--archive", str(tmp_path / "dest")]) == 2
+    assert "is a file" in capsys.readouterr().err
