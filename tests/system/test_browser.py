@@ -22,6 +22,8 @@ import pytest
 import tornado.websocket
 from PIL import Image
 
+from bridge import Sender
+from bridge.keys import make_keys
 from tests.system.running import Laboratory, free_port, wait_until
 
 CHROMIUM = shutil.which("chromium")
@@ -200,9 +202,10 @@ async def _look(page: Page, run: Any, address: str) -> dict[str, Any]:
 def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("web")
     lab, port = Laboratory(folder), free_port()
+    lab.environment["RINGTRACK_KEYS"] = str(make_keys(folder / "keys"))
     address = f"http://127.0.0.1:{port}/"
     settings = lab.settings(
-        camera={"width": 512, "height": 512, "fps": 60.0, "pixel_um": 0.1},
+        camera={"width": 512, "height": 512, "fps": 60.0, "pixel_um": 0.1, "encrypt": True},
         tracking={"diameter": 11, "separation": 12, "minmass": 300.0, "max_ecc": 0.0},
         web={"enabled": True, "listen": f"127.0.0.1:{port}"},
     )
@@ -221,6 +224,10 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         facts["foreign"] = asyncio.run(_foreign(f"ws://127.0.0.1:{port}/socket"))
         facts["garbage"] = asyncio.run(_rude(f"ws://127.0.0.1:{port}/socket"))
         wait_until(lambda: run.rings.block("web").counters().get("viewers", 0) <= 1, "the strangers to be gone")
+        with Sender(run.address) as stranger:
+            wait_until(lambda: "camera.encrypt" in stranger.statistics.trouble, "the stranger to hear why")
+            facts["stranger"] = stranger.statistics.trouble
+            stranger.close(0.0)
         facts["ended"] = run.stop()
     return facts
 
@@ -318,6 +325,12 @@ def test_a_switch_of_the_page_turns_a_format_off_and_says_what_cannot_be(story: 
 
 def test_nothing_of_it_costs_a_frame(story: dict[str, Any]) -> None:
     assert story["ended"].summary["frames_lost"] == 0
+
+
+def test_its_frames_travelled_encrypted_and_a_sender_without_keys_was_sent_away(story: dict[str, Any]) -> None:
+    assert story["ended"].record.settings.camera.encrypt
+    assert len(story["ended"].record.frames_table) > 100
+    assert "give this sender its keys" in story["stranger"]
 
 
 def test_a_phone_needs_no_sideways_scrolling(story: dict[str, Any]) -> None:
