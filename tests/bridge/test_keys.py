@@ -105,6 +105,28 @@ def test_keys_are_for_their_owner_and_never_overwritten(tmp_path: Path) -> None:
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     with pytest.raises(MachineError, match="keys already"):
         make_keys(folder)
+    before = (folder / "client.key_secret").read_bytes()
+    (folder / "server.key_secret").unlink()  # as on the computer that steers
+    with pytest.raises(MachineError, match="keys already"):
+        make_keys(folder)
+    assert (folder / "client.key_secret").read_bytes() == before
+    assert sorted(path.name for path in folder.iterdir()) == ["client.key", "client.key_secret", "server.key"]
+    (tmp_path / "file").touch()
+    with pytest.raises(MachineError, match="keys cannot be written there"):
+        make_keys(tmp_path / "file")
+
+
+def test_keys_that_are_damaged_or_of_the_wrong_kind_are_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = make_keys(tmp_path / "keys")
+    (keys / "client.key_secret").write_bytes((keys / "client.key").read_bytes())  # copied under the wrong name
+    with Client("tcp://127.0.0.1:9", keys=str(keys)) as client, pytest.raises(MachineError, match="copy them from"):
+        client.hello()
+    (keys / "server.key_secret").write_text("not a key")
+    with _served(monkeypatch, keys) as (server, said):
+        assert "control.listen" not in server._bound
+        assert any("server.key_secret is damaged" in words for words in said)
 
 
 async def _latest(address: str, keys: Path) -> Any:
