@@ -161,6 +161,8 @@ class Conductor:
         z: float = 0.0, intensity: float = 1.0,
     ) -> dict[str, Any]:  # fmt: skip
         """A trap at a place, or at a particle; or other z and intensity for one that there is."""
+        if not intensity >= 0:  # it would make room for more power in others; NaN, too, is not
+            raise SettingsError(f"slm trap: intensity = {intensity:g} is not allowed; it must be at least 0")
         if trap is not None and trap in self.traps:
             one = self.traps[trap]
             self._power(intensity - one.intensity)

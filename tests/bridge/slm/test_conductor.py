@@ -192,6 +192,9 @@ def test_power_is_limited_when_asked_for_and_when_shown():
     assert len(stage.light.traps) == 3
     with pytest.raises(SettingsError, match="power"):
         stage.light.trap(trap=0, intensity=2.0)
+    for less in (-5.0, float("nan")):  # of which others could have more
+        with pytest.raises(SettingsError, match="must be at least 0"):
+            stage.light.trap(trap=0, intensity=less)
 
 
 def test_old_data_hold_the_light_then_blank_it_and_only_a_person_leads_out(stage):
