@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from engine.settings_rules import is_loopback
+
 FILE = "web.json"
 EVERYWHERE = ("*", "0.0.0.0", "::")
 
@@ -65,13 +67,20 @@ class Access:
     def knows_host(self, host: str) -> bool:
         """Whether a request may name us so. On loopback only by loopback names: a foreign name that leads here (DNS
         rebinding) would make a stranger's page our own origin."""
-        name = urlsplit(f"//{host}").hostname or ""
-        return bool(self.operate) or name in ("localhost", "127.0.0.1", "::1")
+        if self.operate:
+            return True
+        try:
+            return is_loopback(urlsplit(f"//{host}").hostname or "")
+        except ValueError:  # "[": no name at all
+            return False
 
 
 def same_origin(origin: str | None, host: str) -> bool:
     """Whether a page of this server asks. No origin: not a browser."""
-    return origin is None or urlsplit(origin).netloc == host
+    try:
+        return origin is None or urlsplit(origin).netloc == host
+    except ValueError:  # no address at all
+        return False
 
 
 def hosts(listen: str) -> list[str]:

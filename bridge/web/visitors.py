@@ -45,6 +45,7 @@ class Wish(msgspec.Struct, forbid_unknown_fields=True):
     id: int = 0
 
 
+_KINDS = '{"seen": 17}, {"want": {"most_px": 800}} and {"ask": {"ask": "metrics", "v": 1}, "id": 3}'
 _wishes = msgspec.json.Decoder(Wish)
 WATCHERS_MAY = {"settings", "preview", "metrics", "accounting", "log", "hello"}
 """What may be asked with the watch token."""
@@ -109,9 +110,9 @@ class Socket(tornado.websocket.WebSocketHandler):
     async def on_message(self, message: str | bytes) -> None:
         try:
             wish = _wishes.decode(message)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self._job.status.count("refused")
-            self.tell(json.dumps({"error": f"not understood: {error}"}))
+            self.tell(json.dumps({"error": f"not understood: a message is JSON, one of {_KINDS}"}))
             return
         if wish.seen is not None:
             self._under_way = False
@@ -135,13 +136,13 @@ class Socket(tornado.websocket.WebSocketHandler):
 
     async def _ask(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Hand a request on to the control server, if this visitor may ask it."""
-        if self._right is not Right.OPERATE and asked.get("ask") not in WATCHERS_MAY:
+        if self._right is not Right.OPERATE and str(asked.get("ask")) not in WATCHERS_MAY:
             return {"error": "this needs the operate token; yours is for watching"}
         try:
             try:
                 packed = msgspec.msgpack.encode(asked)
-            except OverflowError as error:
-                return {"error": f"not understood: {error}"}
+            except (OverflowError, RecursionError):
+                return {"error": "not understood: a number has more than 64 bits, or lists lie too deep in one another"}
             request = control_wire.decode_request(packed)
             if isinstance(request, (control_wire.Latest, control_wire.Results)):
                 return {"error": "pictures come by themselves here"}
@@ -193,11 +194,15 @@ class Plain(tornado.web.RequestHandler):
     def prepare(self) -> None:
         self._job.status.count("requests")
         header = self.request.headers.get("Authorization", "").removeprefix("Bearer ")
-        allowed = self._access.right(self.get_argument("token", header)) is not Right.NOTHING
-        if not allowed or not self._access.knows_host(self.request.host):
-            self._job.status.count("refused")
-            self.set_status(403)
-            self.finish("a token is needed: open the address that the run's log shows\n")
+        if not self._access.knows_host(self.request.host):
+            self._refuse("this page is for its own computer: open it as http://127.0.0.1, with its port\n")
+        elif self._access.right(self.get_argument("token", header)) is Right.NOTHING:
+            self._refuse("a token is needed: open an address that `ringtrack run` printed (web.json has them, too)\n")
+
+    def _refuse(self, why: str) -> None:
+        self._job.status.count("refused")
+        self.set_status(403)
+        self.finish(why)
 
     def set_default_headers(self) -> None:
         self.set_header("Cache-Control", "no-store")

@@ -163,6 +163,10 @@ async def _look(page: Page, run: Any, address: str) -> dict[str, Any]:
     await page.value("document.getElementById('undo').click()")
     await page.until("ringtrack.particles.count > 0")
     facts["versions"] = await page.value("document.getElementById('version').textContent")
+    ids = ["k-minmass", "preview", "apply", "undo", "text"]
+    await page.value("operate(false)")
+    facts["watcher"] = await page.value(f"{ids}.map((id) => document.getElementById(id).disabled)")
+    await page.value("operate(true)")
     await page.value("const d = document.getElementById('k-diameter'); d.value = '20'; d.oninput()")
     await page.value("document.getElementById('apply').click()")
     facts["refusal"] = await page.until(
@@ -186,6 +190,12 @@ async def _look(page: Page, run: Any, address: str) -> dict[str, Any]:
     await asyncio.sleep(0.5)
     await page.value("document.getElementById('rec-stop').click()")
     await page.until(f"{said}.startsWith('off')")
+    await page.value("send({ want: { paused: true } })")
+    await page.until("ringtrack.state === 'stale'")
+    await page.value("state('connecting'), (opened = -3000)")  # as it is without a camera
+    await page.until("document.getElementById('state').innerText.includes('no frame yet')")
+    await page.value("want()")
+    await page.until("ringtrack.state === 'live'")
     before = run.pid("web")
     os.kill(before, signal.SIGKILL)
     await page.until("ringtrack.state === 'lost'")
@@ -312,6 +322,10 @@ def test_apply_and_undo_reach_the_data(story: dict[str, Any]) -> None:
     assert frames.loc[frames["settings"] == 2, "rows"].max() == 0
     assert frames.loc[frames["settings"] == 3, "rows"].min() > 0
     assert "20 is even" in story["refusal"]
+
+
+def test_who_watches_can_preview_values_and_change_nothing(story: dict[str, Any]) -> None:
+    assert story["watcher"] == [False, False, True, True, True]
 
 
 def test_a_switch_of_the_page_turns_a_format_off_and_says_what_cannot_be(story: dict[str, Any]) -> None:

@@ -78,7 +78,8 @@ function traffic() {
   $("c-connections").textContent = connections;
 }
 
-// ---- connection: connecting, live, stale (no picture for a second), lost, ended
+// ---- connection: connecting, live, stale (no picture for a second, or none yet), lost, ended
+let opened = 0;
 function state(s, words) {
   if ($("state").dataset.s !== s || !diary.length) note(words || s);
   $("state").dataset.s = s;
@@ -98,6 +99,7 @@ function connect() {
   socket.onopen = () => {
     retry = 0;
     connections++;
+    opened = performance.now();
     note("connected");
     want();
   };
@@ -173,7 +175,7 @@ function told(m) {
   }
 }
 function operate(may) {
-  for (const e of document.querySelectorAll("#form input, #apply, #undo, #mark input, #mark button"))
+  for (const e of document.querySelectorAll("#apply, #undo, #mark input, #mark button"))
     e.disabled = !may;
   if (may) edited();
 }

@@ -277,7 +277,7 @@ function warn() {
     w = [];
   if (hello && hello.simulated) w.push("SIMULATED");
   if (frozen) w.push("FROZEN");
-  else if (s === "stale") w.push("STALE: no new frame");
+  else if (s === "stale") w.push(head ? "STALE: no new frame" : "NO FRAME YET");
   else if (s === "lost") w.push("STALE: no connection");
   else if (s === "ended") w.push("STALE: the run has ended");
   $("warn").textContent = w.join("  ·  ");
@@ -293,6 +293,9 @@ setInterval(() => {
       [ages.length >> 1].toFixed(0);
   if ($("state").dataset.s === "live" && !frozen && now - lastPicture > 1000) {
     state("stale", "stale");
+    warn();
+  } else if ($("state").dataset.s === "connecting" && socket.readyState === 1 && now - opened > 3000) {
+    state("stale", "no frame yet");
     warn();
   }
   traffic();

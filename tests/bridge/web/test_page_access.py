@@ -100,7 +100,7 @@ def test_without_a_token_nothing_is_shown() -> None:
         for path in ("", "metrics", "health", "api/metrics", "api/log", "?token=guess", f"?token={WIDE.watch}x"):
             status, said = await page.get(path)
             assert status == 403, path
-            assert "token" in said
+            assert "`ringtrack run` printed" in said, "the log has no tokens"
             assert "<html" not in said
         assert await page.look() == 403
         assert await page.look("guess") == 403
@@ -122,7 +122,7 @@ def test_the_watch_token_looks_and_the_operate_token_operates() -> None:
         watcher = await page.look(WIDE.watch)
         hello = json.loads(await watcher.read_message())["hello"]
         assert hello["may_operate"] is False
-        for name in set(requests) - WATCHERS_MAY:
+        for name in [*(set(requests) - WATCHERS_MAY), ["settings"], None]:
             assert "operate token" in (await _ask(watcher, {"ask": name}))["error"], name
         assert page.control.asked == []
         assert (await _ask(watcher, {"ask": "settings"})) == {"done": True}
@@ -162,13 +162,35 @@ def test_a_message_that_is_too_large_ends_the_connection() -> None:
     _visit(story)
 
 
+def test_a_message_that_is_not_understood_is_refused_in_our_own_words_and_the_page_goes_on() -> None:
+    async def story(page: Served) -> None:
+        socket = await page.look(WIDE.operate)
+        await socket.read_message()
+        for message in ("no json", '{"seen": "many"}', '{"ask": {"x": ' + "[" * 30_000 + "]" * 30_000 + "}}"):
+            await socket.write_message(message)
+            said = json.loads(await socket.read_message())["error"]
+            assert said.startswith("not understood: a message is JSON, one of {"), message[:20]
+        assert "64 bits" in (await _ask(socket, {"ask": "mark", "text": 10**30}))["error"]
+        assert page.counted["refused"] == 3
+        assert await _ask(socket, {"ask": "settings"}) == {"done": True}
+        socket.close()
+        assert await socket.read_message() is None
+
+    _visit(story)
+
+
 def test_on_loopback_no_token_is_needed_but_a_foreign_name_is_refused() -> None:
     async def story(page: Served) -> None:
         assert (await page.get(""))[0] == 200
-        assert (await page.get("", Host="evil.example"))[0] == 403  # a stranger's name that leads here
+        status, said = await page.get("", Host="evil.example")  # a stranger's name that leads here
+        assert (status, "open it as http://127.0.0.1" in said) == (403, True)
         assert await page.look(Origin="http://evil.example") == 403
 
     _visit(story, Access.new(open_to_others=False))
+    here = Access.new(open_to_others=False)
+    known = ["localhost:8766", "127.0.0.1:8766", "127.0.0.2:8766", "[::1]:8766", "evil.example", "10.0.0.1", "[", ""]
+    assert [here.knows_host(host) for host in known] == [True] * 4 + [False] * 4
+    assert not same_origin("http://[", "[")
 
 
 def test_the_addresses_with_tokens_are_for_their_user_and_outlive_the_process(tmp_path: Path) -> None:
