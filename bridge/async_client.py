@@ -30,15 +30,19 @@ from bridge.calls import (
     taken,
 )
 from bridge.uploads import Uploads
+from engine.errors import ClosedError
 
 
 class AsyncClient(Calls):
     """`Client` for asyncio: the same calls with `await`, many under way at once."""
 
+    _context: Any = None
     _uploads: tuple[Uploads, asyncio.Lock] | None
 
     async def call(self, request: wire.AnyRequest) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """Ask; the result and its arrays. A connection for each call that is under way at once; they are kept."""
+        if self._context is None or self._context.closed:
+            raise ClosedError("this client is used within `async with AsyncClient(...) as client:`")
         socket = self._idle.pop() if self._idle else self._connect(self._context)
         request = self._leaving(request)
         try:

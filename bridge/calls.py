@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bridge import control_wire as wire
 from bridge.clear import address_beside
+from bridge.control_faults import fault_of
 from engine.errors import PeerError, RingtrackError, SettingsError
 from engine.settings_rules import is_loopback
 
@@ -73,7 +74,12 @@ class Calls:
     """Requests and answers, without saying how they travel."""
 
     def __init__(
-        self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 5.0, keys: Path | None = None, run_id: str = ""
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout_s: float = 5.0,
+        keys: Path | str | None = None,
+        run_id: str = "",
     ) -> None:
         """`keys`: the folder of `client.key_secret` and `server.key`, for a server on another computer.
 
@@ -82,7 +88,7 @@ class Calls:
         self.address, self.timeout_s = address, timeout_s
         self.run_id = run_id  # of the run that answered last, or that is meant
         self._meant = run_id
-        self._keys = keys
+        self._keys = None if keys is None else Path(keys)  # notebooks give texts
         self._numbers = itertools.count(1)
         self._socket: Any = None
 
@@ -206,11 +212,11 @@ def results_of(result: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> list[
 
 
 def record_request(action: str, name: str, before_s: float, for_s: float) -> wire.Record:
+    given = {"ask": "record", "action": action, "name": name, "before_s": before_s, "for_s": for_s}
     try:
-        given = {"action": action, "name": name, "before_s": before_s, "for_s": for_s}
         return msgspec.convert(given, wire.Record)
-    except msgspec.ValidationError as error:
-        raise SettingsError(f"record: {error}") from None
+    except msgspec.ValidationError:
+        raise SettingsError(fault_of(given, wire.AnyRequest)) from None
 
 
 def keys_of(section: str, values: dict[str, Any] | None, more: dict[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class ClearPixels:
     """The server's second port. `serve` whenever `socket` can be read."""
 
     def __init__(self, context: zmq.Context[Any], listen: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """At any free port of the interface of `listen` ("tcp://0.0.0.0:50053"). Raises zmq.ZMQError."""
+        """At any free port of the interface of `listen` ("tcp://0.0.0.0:50053"). Raises zmq.ZMQBaseError."""
         self._clock = clock
         self._kept: dict[bytes, tuple[float, NDArray[Any]]] = {}
         self.socket = context.socket(zmq.ROUTER)
@@ -41,7 +41,7 @@ class ClearPixels:
         self.socket.setsockopt(zmq.LINGER, 200)
         try:
             self.port = self.socket.bind_to_random_port(listen.rpartition(":")[0])
-        except zmq.ZMQError:
+        except zmq.ZMQBaseError:  # ZMQBindError, too: no port is free
             self.socket.close(linger=0)
             raise
 

@@ -37,7 +37,12 @@ class Client(Calls):
     """See the module. A context manager; it connects at the first call."""
 
     def __init__(
-        self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 5.0, keys: Path | None = None, run_id: str = ""
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout_s: float = 5.0,
+        keys: Path | str | None = None,
+        run_id: str = "",
     ) -> None:
         """`keys`: the folder of `client.key_secret` and `server.key`, for a server on another computer.
 

@@ -121,7 +121,7 @@ class Server:
                 socket.bind(address)
                 if keyed and not self._job.experiment.control.encrypt_pixels:
                     self._clear = ClearPixels(self._context, address)
-            except (zmq.ZMQError, RingtrackError) as error:
+            except (zmq.ZMQBaseError, RingtrackError) as error:
                 socket.close(linger=0)
                 if name not in self._said:
                     self._said.add(name)

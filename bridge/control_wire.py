@@ -6,6 +6,7 @@ protocol, `id` the client's own number of the request, which comes back in the a
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -148,7 +149,7 @@ class Stop(Request, frozen=True, kw_only=True, tag="stop"):
 
 
 class Slm(Request, frozen=True, kw_only=True, tag="slm"):
-    """An order to the light: `docs/reference/light-safety.md` has them all."""
+    """An order to the light, one of `bridge.slm.orders.ORDERS`, with its arguments."""
 
     order: Annotated[str, Meta(min_length=1, max_length=40)]
     values: dict[Text, Any] = {}
@@ -224,7 +225,18 @@ def decode_request(data: bytes) -> AnyRequest:
         raise _refusal(data) from None
     if request.v != VERSION:
         raise _of_another_version(request.v)
+    if isinstance(request, Slm) and not _is_finite(request.values):  # no limit of power or place would stop a NaN
+        raise SettingsError(f"slm {request.order}: a number that is not finite is not allowed")
     return request
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether all numbers in it are."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(_is_finite(each) for each in value.values())
+    return not isinstance(value, list | tuple) or all(_is_finite(each) for each in value)
 
 
 def _refusal(data: bytes) -> SettingsError | OtherVersionError:

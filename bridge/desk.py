@@ -1,4 +1,4 @@
-"""The desk of the control server: what each request means for the run, and its answer. Knows nothing of sockets."""
+"""The desk of the control server: what each request means for the run, and its answer."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 FRAME_WAIT_S = 0.5
 """So long the answer to a change waits for the first frame that is tracked with it."""
 LOG_TAIL_BYTES = 1 << 18
+LARGEST_RESULTS = 16 << 20
+"""Bytes of rows in one answer; the client asks for the rest. Of answers that nobody reads some are kept."""
 
 Found = tuple[dict[str, Any], dict[str, NDArray[Any]]]
 
@@ -53,7 +55,6 @@ class Desk:
         self._looker = Looker(job.rings)
         self._figures = Figures(job.rings)
         self._tuning = Tuning(job.rings)
-        self._started = monotonic_ns()
         self._place_before = 0  # the newest frame when the request in hand came
         self._tracer: tuple[Tracer, Path] | None = None
         self._writing: threading.Thread | None = None  # of a trace: a second's work for a minute of frames
@@ -189,12 +190,14 @@ class Desk:
                 return None
             first = max(start, looker.first_kept()) if newest - start >= self._job.results.slots - 1 else start
             looks: list[Look] = []
-            next_place, closed = first, False
+            next_place, closed, size = first, False, 0
             for place in range(first, min(newest, first + request.most - 1) + 1):
+                if size > LARGEST_RESULTS:
+                    break
                 try:
                     look = looker.result(place)
                 except OverrunError:
-                    looks, first = [], place + 1  # the ring went on under us: what is in order counts
+                    looks, first, size = [], place + 1, 0  # the ring went on under us: what is in order counts
                     next_place = place + 1
                     continue
                 next_place = place + 1
@@ -202,6 +205,7 @@ class Desk:
                     closed = True
                 elif request.from_frame is None or look.meta["frame"] >= request.from_frame:
                     looks.append(look)
+                    size += look.rows.nbytes
             if not (looks or closed or over or first > start):
                 start = next_place  # all of them were before the frame that is asked for
                 return None

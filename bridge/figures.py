@@ -6,6 +6,7 @@ Rates are over the time since the caller's last look (at least `SHORTEST_S`), so
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from engine.workers.linker import read_tally
 
 SHORTEST_S = 0.25
 KEPT_S = 0.05
+MOST_RECORDS = 60_000
+"""Of losses, that are read at once: some fewer than are kept."""
 RECENT = 128
 """Frames over which the times of the steps are taken."""
 STEPS = {
@@ -41,6 +44,8 @@ class Figures:
         self._live = LiveSettings(rings)
         self._made: dict[str, Any] = {}
         self._made_at = -KEPT_S
+        self._lost: Counter[int] = Counter()  # by step, of the first `_ledger_read` records
+        self._ledger_read = 0
         self._before = (time.monotonic(), self._progress())
         self._rates: dict[str, float] = {"frames": 0.0, "received": 0.0, "busy": 0.0}
 
@@ -58,7 +63,7 @@ class Figures:
         self._measure()
         metas = self._looker.metas(RECENT)
         last = metas[-1] if len(metas) else None
-        lost = self._lost_before_tracking()
+        lost = sum(self._lost_by_step().values())
         workers = [p for p in rings.plan.of_kind("tracker") if rings.block(p.name).promoted]
         linkers = [rings.block(process.name).histogram() for process in rings.plan.of_kind("linker")]
         latency = quantiles_ms(np.sum(linkers, axis=0))
@@ -140,10 +145,9 @@ class Figures:
         """Each step up to the linker: arrived = out + lost + in flight."""
         from engine.accounting import Step
 
-        tally, records = self.tally(), self._losses()
+        tally, counted = self.tally(), self._lost_by_step()
         received = self._rings.frames.newest + 1 - tally["closed"]
-        counts = records["last"] - records["first"] + 1
-        lost = {step: int(counts[records["step"] == step].sum()) for step in (Step.CAMERA, Step.SENDER, Step.RECEIVER)}
+        lost = {step: counted.get(step, 0) for step in (Step.CAMERA, Step.SENDER, Step.RECEIVER)}
         arrived, account = received + sum(lost.values()), []
         for step, count in lost.items():
             account.append(_step(step.name, arrived, arrived - count, count))
@@ -156,16 +160,18 @@ class Figures:
         """The newest ranges of lost frame numbers, with where and why."""
         from engine.accounting import CAUSE_WORDS, Cause, Step
 
+        count = self._rings.ledger.count
         return [
             {
                 "first": int(one["first"]), "last": int(one["last"]), "step": Step(int(one["step"])).name.lower(),
                 "cause": CAUSE_WORDS[Cause(int(one["cause"]))],
             }
-            for one in self._losses()[-most:]
+            for one in self._rings.ledger.read(max(0, count - most), count)
         ]  # fmt: skip
 
     def tally(self) -> dict[str, int]:
-        """What the linker has published, exact at any moment."""
+        """What the linker has published, exact at any moment. Raises RuntimeError if its memory is damaged."""
+        tally: dict[str, int] | None = None
         for _ in range(100):
             newest = self._rings.results.newest
             try:
@@ -173,7 +179,9 @@ class Figures:
             except RuntimeError:  # published meanwhile
                 continue
             if self._rings.results.newest == newest:
-                return tally
+                break
+        if tally is None:
+            raise RuntimeError("the state of the linker cannot be read")
         return tally
 
     def _measure(self) -> None:
@@ -193,13 +201,16 @@ class Figures:
         counters = self._rings.block(name).counters()
         return {key: value for key, value in counters.items() if not key.startswith(HIDDEN)}
 
-    def _losses(self) -> Any:
+    def _lost_by_step(self) -> dict[int, int]:
+        """Frames lost before tracking, by where. Each record is read once: there may be many, and older ones go."""
         ledger = self._rings.ledger
-        return ledger.read(max(0, ledger.count - 60_000), ledger.count)
-
-    def _lost_before_tracking(self) -> int:
-        records = self._losses()
-        return int((records["last"] - records["first"] + 1).sum())
+        count = ledger.count
+        records = ledger.read(max(self._ledger_read, count - MOST_RECORDS), count)
+        counts = records["last"] - records["first"] + 1
+        for step in np.unique(records["step"]):
+            self._lost[int(step)] += int(counts[records["step"] == step].sum())
+        self._ledger_read = count
+        return self._lost
 
 
 def _step(name: str, arrived: int, out: int, lost: int) -> dict[str, Any]:

@@ -100,7 +100,8 @@ class StackWriter:
             else:
                 part.unlink()
         except Exception as error:  # a disk that is full, a frame that cannot be written: said in the run's log
-            self.error = f"{type(error).__name__}: {error}"
+            known = error.strerror if isinstance(error, OSError) else None
+            self.error = f"could not be written: {known or f'{type(error).__name__}: {error}'}"
             with suppress(OSError):
                 part.unlink(missing_ok=True)
 

@@ -191,8 +191,9 @@ class LiveFeed:
             with Client(self.address, timeout_s=ANSWER_S, keys=self._keys) as client:
                 try:
                     self.facts.hello = client.hello()
+                    run_id = client.run_id
                     self.facts.settings = client.settings()
-                    self._look_on(client)
+                    self._look_on(client, run_id)
                 except Exception as error:  # nobody there; an address, keys or answers of no use: said, and tried again
                     if self._state is not Connection.ENDED:
                         self._state = Connection.LOST
@@ -207,7 +208,8 @@ class LiveFeed:
             line = {"t_utc_ns": time.time_ns(), "level": "error", "process": "monitor", "message": trouble}
             self.facts.log = [*self.facts.log, line][-12:]
 
-    def _look_on(self, client: Client) -> None:
+    def _look_on(self, client: Client, run_id: str) -> None:
+        """Until that run answers no more. Another one at its address refuses: it is asked anew who it is."""
         after: int | None = None
         metrics_due = log_due = picture_due = 0.0
         self._state = Connection.LIVE
@@ -222,15 +224,15 @@ class LiveFeed:
             if now >= log_due:
                 log_due = now + LOG_EVERY_S
                 self.facts.log = client.log(12)
-            after = self._fetch_results(client, after)
+            after = self._fetch_results(client, run_id, after)
             if now >= picture_due and not self.view.paused:
                 picture_due = max(picture_due + self._period, now + self._period / 4)
                 self._fetch_picture(client)
             left = min(picture_due, metrics_due) - time.monotonic()
             self._stop.wait(min(0.05, max(0.002, left)))
 
-    def _fetch_results(self, client: Client, after: int | None) -> int:
-        result, arrays = client.call(wire.Results(after=after, most=256, wait_s=0.0))
+    def _fetch_results(self, client: Client, run_id: str, after: int | None) -> int:
+        result, arrays = client.call(wire.Results(after=after, most=256, wait_s=0.0, run=run_id))
         self._results.extend(results_of(result, arrays))
         self._state = Connection.ENDED if result["closed"] else Connection.LIVE
         return int(result["after"])

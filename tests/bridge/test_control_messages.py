@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -11,12 +13,12 @@ import pytest
 
 from bridge import control_wire as wire
 from bridge.async_client import AsyncClient
-from bridge.calls import packed
+from bridge.calls import packed, record_request
 from bridge.client import Client
-from bridge.looking import reduced, step_for
+from bridge.looking import over_limit, reduced, step_for
 from bridge.web.access import Access, Right, same_origin
 from bridge.web.studio import as_json
-from engine.errors import PeerError, SettingsError
+from engine.errors import ClosedError, PeerError, SettingsError
 from engine.experiment import Experiment, Lab
 from engine.rows import ROW
 from engine.settings import changed
@@ -136,6 +138,59 @@ def test_a_reduced_picture_has_means_and_fits() -> None:
     small = reduced(pixels, 3)
     assert small.shape == (3, 3)
     assert small[0, 0] == pixels[:3, :3].mean()
+
+
+@pytest.mark.parametrize("step", [17, 500])
+def test_a_picture_of_few_pixels_is_made_at_once_and_its_sums_do_not_overflow(step: int) -> None:
+    pixels = np.full((1000, 1000), 65535, np.uint16)
+    pixels[:step, :step] = 7
+    pixels[step - 1, step - 1] = 65535
+    began = time.process_time()
+    small, over = reduced(pixels, step), over_limit(pixels, 65535, step)
+    assert time.process_time() - began < 1.0, "a slice for each pixel of a square takes seconds"
+    assert small.shape == (1000 // step,) * 2
+    assert small[0, 0] == pixels[:step, :step].mean(dtype=float) // 1
+    assert small[-1, -1] == 65535
+    assert over.tolist() == list(range(small.size))
+    assert over_limit(pixels[: 2 * step, : 2 * step] // 2, 65535 // 2, step).tolist() == [0, 1, 2, 3]
+    assert 0 not in over_limit(np.where(pixels == 7, 7, 9)[: step - 1, : step - 1], 9, step - 1)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"ask": "results", "wait_s": float("nan")},
+        {"ask": "trace", "seconds": float("nan")},
+        {"ask": "record", "action": "start", "for_s": float("nan")},
+        {"ask": "slm", "order": "trap", "values": {"x": 1.0, "y": 1.0, "intensity": float("nan")}},
+        {"ask": "slm", "order": "rotate", "values": {"angle_deg": float("inf")}},
+        {"ask": "slm", "order": "move", "values": {"to": {"0": [1.0, float("nan")]}}},
+    ],
+)
+def test_what_is_no_number_passes_no_limit(message: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="is not allowed"):
+        wire.decode_request(msgspec.msgpack.encode(message))
+
+
+def test_a_wrong_take_is_refused_in_our_own_words_before_it_is_sent() -> None:
+    with pytest.raises(SettingsError, match=r"record: action = 'begin' is not allowed; it must be one of 'crops'"):
+        record_request("begin", "", 0, 0)
+    with pytest.raises(SettingsError, match=r"name = 'xxx.* it must be text of one line, at most 60 letters"):
+        record_request("start", "x" * 61, 0, 0)
+    assert record_request("start", "evening", 1, 2).before_s == 1
+
+
+def test_the_client_for_asyncio_says_that_it_is_not_open() -> None:
+    client = AsyncClient("tcp://127.0.0.1:9")
+
+    async def once() -> None:
+        async with client:
+            pass
+
+    for _ in range(2):  # before, and after
+        with pytest.raises(ClosedError, match="async with"):
+            asyncio.run(client.metrics())
+        asyncio.run(once())
 
 
 def test_a_change_is_checked_like_the_file_and_names_all_faults() -> None:

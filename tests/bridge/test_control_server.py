@@ -21,14 +21,19 @@ from bridge import AsyncClient, Client, Sender
 from bridge import control_wire as wire
 from bridge import wire as wire_format
 from bridge.control import COUNTERS, Server, local_address
-from bridge.desk import Desk
+from bridge.desk import LARGEST_RESULTS, Desk
+from bridge.figures import Figures
+from bridge.looking import Look
+from bridge.monitor.feed import LiveFeed
 from bridge.uploads import fitting, receiver_address
 from bridge.web.prometheus import as_text
+from engine.accounting import Cause, Step
 from engine.errors import PeerError, SettingsError
 from engine.experiment import Camera, Experiment
 from engine.plan import Geometry, Plan, ProcessPlan
 from engine.process import Job
 from engine.rings import Rings
+from engine.rows import ROW
 from tests.bridge.helpers_reception import FakeReceiver, Memory
 from tests.bridge.helpers_rings import free_port
 
@@ -161,6 +166,18 @@ def test_a_client_that_means_one_run_is_refused_by_another_at_the_same_address(t
         assert not (second.run_folder / "events.jsonl").exists()
 
 
+def test_a_window_that_meets_another_run_at_its_address_asks_anew_who_is_there(tmp_path: Path) -> None:
+    address = f"tcp://127.0.0.1:{free_port()}"
+    with served(tmp_path / "one", address) as first, Client(address, timeout_s=2) as client:
+        run_id, feed = client.hello() and client.run_id, LiveFeed(address)
+        assert run_id == first.run_id
+        assert feed._fetch_results(client, run_id, 41) == 41
+    with served(tmp_path / "two", address), Client(address, timeout_s=2) as client:
+        assert client.metrics(), "whoever is there answers"
+        with pytest.raises(PeerError, match="is not here any more"):
+            feed._fetch_results(client, run_id, 41)
+
+
 def test_results_of_two_runs_at_one_address_are_never_mixed() -> None:
     """The place of the last result is sent with the run that it is of."""
     asked: list[wire.Results] = []
@@ -279,6 +296,47 @@ def test_frames_of_a_source_that_never_gave_a_fitting_one_are_no_losses() -> Non
     assert verdicts == ["welcome", "refused", "refused", "taken", "refused", "taken"]
     assert memory.counters == [2, 4]
     assert [(first, last) for first, last, *_ in memory.lost] == [(1, 1)], "only what came after it was accepted"
+
+
+class Crowded:
+    """In the looker's place: 600 results of 4000 particles each."""
+
+    newest = 599
+
+    def first_kept(self) -> int:
+        return 0
+
+    def result(self, place: int) -> Look:
+        meta = dict.fromkeys(
+            ("sequence", "settings", "t_camera_ns", "t_received_ns", "t_tracked_ns", "t_published_ns", "state"), 0
+        )
+        return Look(place, meta | {"frame": 1000 + place}, np.zeros(4000, ROW), None, 1)
+
+
+def test_an_answer_with_results_has_a_largest_size_and_the_next_one_goes_on_from_there(run: Job) -> None:
+    with closing(Desk(run)) as desk:
+        desk._looker = Crowded()  # type: ignore[assignment]
+        after, places = 99, []
+        for _ in range(3):
+            found, arrays = desk.handle(wire.Results(after=after, most=512))
+            assert arrays["rows"].nbytes < LARGEST_RESULTS + 4000 * ROW.itemsize + 1
+            assert len(arrays["rows"]) == sum(frame["rows"] for frame in found["frames"])
+            places += [frame["place"] for frame in found["frames"]]
+            after = found["after"]
+    assert len(places) > 100
+    assert places == list(range(100, 100 + len(places)))
+
+
+def test_losses_are_counted_once_though_their_records_go(run: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.figures.MOST_RECORDS", 3)
+    figures, ledger = Figures(run.rings), run.rings.ledger
+    for first in range(0, 40, 10):
+        ledger.append(first, first + 1, 0, 0, Step.SENDER, Cause.SENDER_RESTARTED)
+        ledger.append(first + 5, first + 5, 0, 0, Step.RECEIVER, Cause.SENDER_RESTARTED)
+        lost = {step["step"]: step["lost"] for step in figures.accounting()}
+    assert (lost["camera"], lost["sender"], lost["receiver"]) == (0, 8, 4)
+    assert figures.metrics()["lost"] == 12
+    assert [one["first"] for one in figures.losses(2)] == [30, 35]
 
 
 NAMES = (
