@@ -25,7 +25,7 @@ Act = Callable[[], None]
 class SettingsPanel:
     """Tracking and linking, as they are in force and as they are wanted."""
 
-    def __init__(self, figure: Figure, rectangle: Rectangle, changed: Callable[[], None]) -> None:
+    def __init__(self, figure: Figure, rectangle: Rectangle) -> None:
         self.rectangle, self.dirty = rectangle, True
         self.moving: list[Artist] = []
         left, bottom, width, height = rectangle
@@ -33,7 +33,6 @@ class SettingsPanel:
         self._title = style.text(title, 0.03, 0.99, "Tracking")
         self.pending: dict[str, Any] = {}
         self._settings: Settings | None = None
-        self._changed = changed
         self._filling = False
         row = height / 7.2
         at = [bottom + height - (i + 1.75) * row for i in range(7)]
@@ -126,7 +125,6 @@ class SettingsPanel:
         else:
             self.pending[key] = value
         self._mark()
-        self._changed()
 
     def _mark(self) -> None:
         for key, field in self.fields.items():

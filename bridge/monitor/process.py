@@ -37,10 +37,14 @@ def main(job: Job) -> None:
         job.status.ready()
         feed = LiveFeed(local_address(job.run_id))
         title = f"{job.experiment.experiment.name} · ringtrack"
-        monitor = show_window(feed, folder=job.run_folder, backend=backend, title=title, end=over)
-        job.status.count("pictures", monitor.pictures)
-        if not job.stopping:
-            job.status.count("closed")
-            job.log("info", "the window was closed; the run goes on")
+        try:
+            monitor = show_window(feed, folder=job.run_folder, backend=backend, title=title, end=over)
+        except MachineError as error:  # a desktop that is named and not there
+            job.log("warning", str(error))
+        else:
+            job.status.count("pictures", monitor.pictures)
+            if not job.stopping:
+                job.status.count("closed")
+                job.log("info", "the window was closed; the run goes on")
     while not over():
         time.sleep(LONGEST_S / 2)

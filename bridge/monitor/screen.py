@@ -31,7 +31,7 @@ class Screen:
 
     def __init__(
         self, figure: Figure, settings_acts: dict[str, Act], acts: dict[str, Act],
-        picture: Callable[[float, float], None], changed: Callable[[], None],
+        picture: Callable[[float, float], None],
     ) -> None:  # fmt: skip
         figure.set_facecolor(style.BACKGROUND)
         right, half = 1 - _LEFT, (1 - _LEFT) / 2
@@ -43,7 +43,7 @@ class Screen:
         self.cut = LineCut(figure, (_LEFT / 2, _LOG, _LEFT / 2, _UNDER - _LOG))
         self.log = LogLines(figure, (0.0, 0.0, 1.0, _LOG))
         self.tabs = Tabs(figure, (_LEFT, _TAB, right, _TOP - _TAB), list(TABS), self.choose)
-        self.settings = SettingsPanel(figure, (_LEFT, _LOG, half, _UNDER - _LOG), changed)
+        self.settings = SettingsPanel(figure, (_LEFT, _LOG, half, _UNDER - _LOG))
         self.settings.add_buttons(settings_acts)
         self.buttons = ButtonPanel(figure, (_LEFT + half, _LOG, half, _UNDER - _LOG), acts, picture)
         top_left, top_right = (_LEFT, mid, half, room / 2), (_LEFT + half, mid, half, room / 2)

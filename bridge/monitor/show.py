@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ FILM_FPS = 10.0
 SILENCE_S = 15.0
 """Without a window nobody sees that there is no answer: after so long it is given up."""
 FILMS = (".gif", ".webp", ".png", ".mp4", ".mkv")
+MOST_HELD = 600
+"""Pictures of a film that is written as a whole when it ends: until then all of them are in memory, 1.5 MB each."""
 
 
 def toolkit(wanted: str = "") -> str:
@@ -62,14 +64,13 @@ def show_window(
     feed: Feed, *, folder: Path, backend: str, title: str = "ringtrack monitor",
     end: Callable[[], bool] = lambda: False, ready: Callable[[Monitor], None] | None = None,
 ) -> Monitor:  # fmt: skip
-    """Until the window is closed, or `end()`. `ready` is called with the monitor when the window stands."""
-    mpl.use(backend)
-    for key in [key for key in mpl.rcParams if key.startswith("keymap.")]:
-        mpl.rcParams[key] = []
-    mpl.rcParams["toolbar"] = "None"
+    """Until the window is closed, or `end()`. `ready` is called with the monitor when the window stands.
+
+    Raises MachineError if the desktop does not let one be opened.
+    """
+    figure = _open_window(backend)
     import matplotlib.pyplot as plt
 
-    figure = plt.figure(figsize=SIZE_INCHES, dpi=DPI)
     manager: Any = figure.canvas.manager
     manager.set_window_title(title)
     _fit_screen(figure, manager)
@@ -96,6 +97,24 @@ def show_window(
         timer.stop()
         monitor.screen.painter.close()
     return monitor
+
+
+def _open_window(backend: str) -> Any:
+    """An empty figure in a window. Raises MachineError."""
+    try:
+        mpl.use(backend)
+        for key in [key for key in mpl.rcParams if key.startswith("keymap.")]:
+            mpl.rcParams[key] = []
+        mpl.rcParams["toolbar"] = "None"
+        import matplotlib.pyplot as plt
+
+        return plt.figure(figsize=SIZE_INCHES, dpi=DPI)
+    except Exception:  # ImportError of matplotlib, TclError of Tk: each says it in other words
+        where = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or "of this computer"
+        raise MachineError(
+            f"monitor: no window can be opened on the desktop {where}: it is not there, or not for us. Look with a "
+            "browser (web.enabled), or use --png every 5s"
+        ) from None
 
 
 def _fit_screen(figure: Any, manager: Any) -> None:
@@ -132,10 +151,12 @@ def write_pictures(
     from PIL import Image as Pillow
 
     written = 0
-    for monitor, _ in _looks(feed, folder, every_s, seconds, end):
+    for monitor in _looks(feed, folder, every_s, seconds, end):
         prepare(monitor)
-        path = monitor._new_file(f"monitor_{max(0, monitor.screen.frame):09d}.png")
-        Pillow.fromarray(monitor.snapshot()).convert("RGB").save(path)
+        picture = Pillow.fromarray(monitor.snapshot()).convert("RGB")
+        with _to_disk(folder):
+            path = monitor._new_file(f"monitor_{max(0, monitor.screen.frame):09d}.png")
+            picture.save(path)
         said(path)
         written += 1
     return written
@@ -143,24 +164,42 @@ def write_pictures(
 
 def write_film(
     feed: Feed, path: Path, *, seconds: float = 0.0, end: Callable[[], bool] = lambda: False, fps: float = FILM_FPS,
-    prepare: Callable[[Monitor], None] = lambda _: None,
+    prepare: Callable[[Monitor], None] = lambda _: None, said: Callable[[str], None] = lambda _: None,
 ) -> int:  # fmt: skip
     """Write what a window would show as a film: .gif, .webp and .png (animated) by Pillow, others by PyAV (H.264).
 
-    Returns the number of pictures in it. Raises MachineError if PyAV is needed and missing.
+    Returns the number of pictures in it; those of Pillow end after `MOST_HELD`, which `said` tells. Raises MachineError
+    if PyAV is needed and missing, or if the film cannot be written.
     """
-    with _film(path, fps) as add:
-        count = 0
-        for monitor, _ in _looks(feed, path.parent, 1.0 / fps, seconds, end):
+    count = 0
+    with _to_disk(path), _film(path, fps) as add, closing(_looks(feed, path.parent, 1.0 / fps, seconds, end)) as looks:
+        for monitor in looks:
             prepare(monitor)
             add(monitor.snapshot()[:, :, :3])
             count += 1
+            if count == MOST_HELD and _is_held(path):
+                said(f"{path.name} ends after {count} pictures: {path.suffix} holds them all in memory; .mp4 does not")
+                break
     return count
+
+
+@contextmanager
+def _to_disk(path: Path) -> Iterator[None]:
+    """What the disk refuses, as an error with the place."""
+    try:
+        yield
+    except OSError as error:
+        raise MachineError(f"monitor: {path} cannot be written: {error.strerror or error}") from None
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a film is written as a whole, by Pillow."""
+    return path.suffix.lower() in (".gif", ".webp", ".png")
 
 
 def _looks(
     feed: Feed, folder: Path, every_s: float, seconds: float, end: Callable[[], bool]
-) -> Iterator[tuple[Monitor, float]]:
+) -> Generator[Monitor, None, None]:
     """The monitor, ticking, whenever another picture is due.
 
     Raises PeerError if there was none at all; a run that was seen and answers no more for `SILENCE_S` is over.
@@ -177,7 +216,7 @@ def _looks(
                 heard = now
             over = now >= last or now - heard > SILENCE_S or connection is Connection.ENDED
             if (now >= due or over) and monitor.screen.frame >= 0:
-                yield monitor, now - began
+                yield monitor
                 looks += 1
                 due = max(due + every_s, now)
             if over:
@@ -191,7 +230,7 @@ def _looks(
 
 @contextmanager
 def _film(path: Path, fps: float) -> Iterator[Callable[[Any], None]]:
-    if path.suffix.lower() in (".gif", ".webp", ".png"):
+    if _is_held(path):
         from PIL import Image as Pillow
 
         frames: list[Any] = []

@@ -54,7 +54,7 @@ class Monitor:
             "Record": self.record, "Save ring": self.save_ring, f"Save next {NEXT_FRAMES}": self.save_next,
             "Export CSV": self.export_csv, "Save PNG": self.save_png, "Clear": self.clear,
         }  # fmt: skip
-        self.screen = Screen(figure, settings, acts, self._picture_sliders, lambda: None)
+        self.screen = Screen(figure, settings, acts, self._picture_sliders)
         self.screen.buttons.lit("Overlay", True)
         self.screen.buttons.lit("Levels follow", True)
         for name, act in (
@@ -234,17 +234,28 @@ class Monitor:
         if not kept:
             self._say("there is nothing to export yet", wrong=True)
             return
-        path = self._new_file(f"tracks_{kept[0][0]}_{kept[-1][0]}.csv")
-        rows = self.memory.write_csv(path)
+        try:
+            path = self._new_file(f"tracks_{kept[0][0]}_{kept[-1][0]}.csv")
+            rows = self.memory.write_csv(path)
+        except OSError as error:
+            self._say(self._unwritten(error), wrong=True)
+            return
         self._say(f"{rows} rows of frames {kept[0][0]} to {kept[-1][0]} are in {path}")
 
     def save_png(self) -> None:
         """What the window shows."""
         from PIL import Image as Pillow
 
-        path = self._new_file(f"monitor_{max(0, self.screen.frame):09d}.png")
-        Pillow.fromarray(self.screen.painter.picture()).convert("RGB").save(path)
+        try:
+            path = self._new_file(f"monitor_{max(0, self.screen.frame):09d}.png")
+            Pillow.fromarray(self.screen.painter.picture()).convert("RGB").save(path)
+        except OSError as error:
+            self._say(self._unwritten(error), wrong=True)
+            return
         self._say(f"saved {path}")
+
+    def _unwritten(self, error: OSError) -> str:
+        return f"nothing can be written into {self._folder.absolute()}: {error.strerror or error}"
 
     def _ask(self, what: Any, words: Any) -> None:
         def then(result: Any, error: str) -> None:

@@ -40,19 +40,25 @@ class _OneValue(click.Command):
 @click.option("--keys", type=click.Path(path_type=Path, exists=True), help="Folder of the keys for another computer.")
 @click.option("--fps", type=click.FloatRange(min=0.1, max=100), default=30.0, help="Pictures a second at most.")
 @click.option("--speed", type=click.FloatRange(min=0, min_open=True), default=1.0, help="Of a finished run.")
+@output.data_option
 @output.json_option
 def command(
     where: str | None, toolkit: str | None, png: str | None, film: Path | None, out: Path, seconds: float,
-    tab: str, particle: int | None, trails: bool, keys: Path | None, fps: float, speed: float, as_json: bool,
+    tab: str, particle: int | None, trails: bool, keys: Path | None, fps: float, speed: float, data: Path,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Look at a run while it goes on, and steer it: ringtrack monitor tcp://host:50053.
 
-    WHERE is the address of the run's control server, or the folder of a finished run, which is shown as it went.
+    WHERE is the address of the run's control server, or a finished run, which is shown as it went: a folder, a file,
+    run_003, or latest.
     Without it: the run that goes on here. Closing the window stops nothing.
     """
     every_s = _seconds(png) if png else 0.0
-    feed = _feed(where, keys, fps, speed)
+    if film is not None and not film.absolute().parent.is_dir():
+        raise SettingsError(f"--save {film}: there is no folder {film.absolute().parent}")
+    feed = _feed(where, keys, fps, speed, data)
     from bridge.monitor import show
+    from engine.cli.send import stopped_by_ctrl_c
 
     def prepare(monitor: Any) -> None:
         monitor.screen.choose(tab)
@@ -64,13 +70,18 @@ def command(
     began = time.monotonic()
     if png:
         told = output.talk if as_json else output.result
-        pictures = show.write_pictures(
-            feed, out, every_s, seconds=seconds, said=lambda path: told(str(path)), prepare=prepare
-        )
+        with stopped_by_ctrl_c() as stopping:
+            pictures = show.write_pictures(
+                feed, out, every_s, seconds=seconds, end=lambda: bool(stopping), said=lambda path: told(str(path)),
+                prepare=prepare,
+            )  # fmt: skip
     elif film:
         if film.suffix.lower() not in show.FILMS:
             raise SettingsError(f"--save: {film.name}: it must end in one of {', '.join(show.FILMS)}")
-        pictures = show.write_film(feed, film, seconds=seconds, prepare=prepare)
+        with stopped_by_ctrl_c() as stopping:
+            pictures = show.write_film(
+                feed, film, seconds=seconds, end=lambda: bool(stopping), said=output.talk, prepare=prepare
+            )
     else:
         backend = show.toolkit(toolkit or "")
         last = began + seconds if seconds else float("inf")
@@ -92,17 +103,21 @@ def _seconds(png: str) -> float:
     return max(0.05, float(found[1]) * {"ms": 1e-3, "s": 1.0, "": 1.0, "min": 60.0}[found[2]])
 
 
-def _feed(where: str | None, keys: Path | None, fps: float, speed: float) -> Feed:
+def _feed(where: str | None, keys: Path | None, fps: float, speed: float, data: Path) -> Feed:
     from bridge.monitor.feed import LiveFeed
 
     if where is not None and where.startswith(("http://", "https://")):
         raise SettingsError(f"{where}: that is the page: open it in a browser. A window needs tcp://host:50053")
     if where is not None and "://" not in where:
-        if not Path(where).exists():
-            raise SettingsError(f"{where}: neither an address (tcp://host:50053) nor the folder of a run")
         from engine.cli.monitor_replay import ReplayFeed
+        from recorders.named import find_run
+        from recorders.parts import RunError
 
-        return ReplayFeed(Path(where), speed=speed, most_fps=fps)
+        try:
+            found = find_run(where, data)
+        except RunError as error:
+            raise SettingsError(f"{where}: no address (tcp://host:50053), and no run: {error}") from None
+        return ReplayFeed(found, speed=speed, most_fps=fps)
     if where is None:
         from bridge.control import local_address
         from engine.cli.choose import choose

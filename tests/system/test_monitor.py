@@ -135,8 +135,8 @@ def test_no_frame_was_lost_because_somebody_looked(story: Story) -> None:
 def test_a_finished_run_is_shown_as_it_went(story: Story) -> None:
     lab = Laboratory(story.folder)
     shown = lab.command(
-        "monitor", story.ended.folder, "--png", "every", "400ms", "--seconds", "1.2", "--speed", "4", "--out",
-        story.folder / "pictures",
+        "monitor", "latest", "--data", story.ended.folder.parents[1], "--png", "every", "400ms", "--seconds", "1.2",
+        "--speed", "4", "--out", story.folder / "pictures",
     )  # fmt: skip
     assert shown.status == 0, shown.stderr
     assert len(list((story.folder / "pictures").glob("monitor_*.png"))) >= 2
@@ -148,4 +148,9 @@ def test_without_a_desktop_the_other_ways_are_named(lab: Laboratory) -> None:
     told = lab.command("monitor", "tcp://127.0.0.1:9")
     assert told.status == 3
     assert "--png every 5s" in told.stderr
-    assert lab.command("monitor", "nowhere").status == 2
+    lost = lab.command("monitor", "nowhere")
+    assert (lost.status, "no address (tcp://host:50053), and no run" in lost.stderr) == (2, True)
+    if HAS_DISPLAY:
+        lab.environment["DISPLAY"] = ":9999"  # as it is left by a session that has ended
+        told = lab.command("monitor", "tcp://127.0.0.1:9")
+        assert (told.status, "no window can be opened on the desktop :9999" in told.stderr) == (3, True)

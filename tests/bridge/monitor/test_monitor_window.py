@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +18,23 @@ import bridge.monitor.feed
 import bridge.monitor.show
 from bridge.client import Settings
 from bridge.monitor.feed import Connection
-from bridge.monitor.show import without_window, write_film
+from bridge.monitor.show import without_window, write_film, write_pictures
 from bridge.monitor.window import Monitor
 from engine import cli
+from engine.cli import monitor as monitor_command
 from engine.errors import MachineError, SettingsError
 from engine.experiment import Linking, Tracking
 from tests.bridge.monitor.made_feed import SHAPE, MadeFeed
 
 AMBER, RED = (232, 163, 61), (255, 40, 40)
+
+
+class MadeShown(MadeFeed):
+    """A feed that has a picture already."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.give(3, [(50, 60)])
 
 
 class Operator:
@@ -251,6 +261,46 @@ def test_without_a_window_there_is_a_film(tmp_path: Path) -> None:
         assert (film.size, film.n_frames) == ((1560, 940), 3)
     with pytest.raises(MachineError, match=r"film\.gif or \.webp"), mock.patch.dict(sys.modules, {"av": None}):
         write_film(feed, tmp_path / "film.mp4")
+
+
+def test_a_film_that_is_held_in_memory_ends_and_says_so_and_ctrl_c_leaves_a_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bridge.monitor.show, "MOST_HELD", 2)
+    feed, said = MadeFeed(), []
+    feed.give(3, [(50, 60)])
+    assert write_film(feed, tmp_path / "film.gif", fps=50, said=said.append) == 2
+    assert "film.gif ends after 2 pictures" in said[0]
+
+    class Interrupted(MadeFeed):
+        def deliver(self) -> None:
+            looks.append(1)
+            if len(looks) == 2:
+                signal.raise_signal(signal.SIGINT)
+
+    looks: list[int] = []
+    feed = Interrupted()
+    feed.give(3, [(50, 60)])
+    monkeypatch.setattr(monitor_command, "_feed", lambda *_: feed)
+    monkeypatch.setattr(bridge.monitor.show, "MOST_HELD", 1000)
+    assert cli.status_of(["monitor", "--save", str(tmp_path / "cut.gif"), "--seconds", "30"]) == 0
+    for name in ("film.gif", "cut.gif"):
+        with Image.open(tmp_path / name) as film:
+            assert film.size == (1560, 940)
+    assert cli.status_of(["monitor", "--save", str(tmp_path / "nowhere" / "film.gif")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_what_cannot_be_written_is_said(looking: Looking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed, monitor, operator = looking
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(monitor, "_folder", tmp_path / "file")
+    for button in ("Export CSV", "Save PNG"):
+        operator.press(monitor.screen.buttons.button(button))
+        assert f"nothing can be written into {tmp_path / 'file'}" in monitor.screen.log._own[-1][2]
+    feed.state = Connection.LIVE
+    with pytest.raises(MachineError, match="cannot be written"):
+        write_pictures(MadeShown(), tmp_path / "file", 0.1)
 
 
 def test_pictures_of_a_dead_address_end_with_3(
