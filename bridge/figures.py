@@ -48,6 +48,7 @@ class Figures:
         self._ledger_read = 0
         self._before = (time.monotonic(), self._progress())
         self._rates: dict[str, float] = {"frames": 0.0, "received": 0.0, "busy": 0.0}
+        self._measured = False
 
     def metrics(self) -> dict[str, Any]:
         """All of it, by name, at most `KEPT_S` old. Names and units: docs/reference/control-protocol.md."""
@@ -60,8 +61,8 @@ class Figures:
 
     def _metrics(self) -> dict[str, Any]:
         rings, tally = self._rings, self.tally()
-        self._measure()
         metas = self._looker.metas(RECENT)
+        self._measure(metas)
         last = metas[-1] if len(metas) else None
         lost = sum(self._lost_by_step().values())
         workers = [p for p in rings.plan.of_kind("tracker") if rings.block(p.name).promoted]
@@ -184,13 +185,19 @@ class Figures:
             raise RuntimeError("the state of the linker cannot be read")
         return tally
 
-    def _measure(self) -> None:
+    def _measure(self, metas: Any) -> None:
+        """Rates since the last look; at the first one those of the last second, as the stamps of its frames say."""
         now, progress = time.monotonic(), self._progress()
         before, old = self._before
         if now - before >= SHORTEST_S:
             self._rates = {name: max(0, progress[name] - old[name]) / (now - before) for name in progress}
             self._rates["busy"] /= 1e9
-            self._before = now, progress
+            self._before, self._measured = (now, progress), True
+        elif not self._measured:
+            for name, stamp in (("frames", "t_published_ns"), ("received", "t_received_ns")):
+                stamps = metas[stamp][metas[stamp] > monotonic_ns() - 1_000_000_000]
+                if len(stamps) > 1:
+                    self._rates[name] = (len(stamps) - 1) * 1e9 / max(1, int(stamps[-1] - stamps[0]))
 
     def _progress(self) -> dict[str, int]:
         rings = self._rings

@@ -28,12 +28,13 @@ from bridge.monitor.feed import LiveFeed
 from bridge.uploads import fitting, receiver_address
 from bridge.web.prometheus import as_text
 from engine.accounting import Cause, Step
+from engine.clocks import monotonic_ns
 from engine.errors import PeerError, SettingsError
 from engine.experiment import Camera, Experiment
 from engine.plan import Geometry, Plan, ProcessPlan
 from engine.process import Job
 from engine.rings import Rings
-from engine.rows import ROW
+from engine.rows import RESULT_META, ROW
 from tests.bridge.helpers_reception import FakeReceiver, Memory
 from tests.bridge.helpers_rings import free_port
 
@@ -325,6 +326,18 @@ def test_an_answer_with_results_has_a_largest_size_and_the_next_one_goes_on_from
             after = found["after"]
     assert len(places) > 100
     assert places == list(range(100, 100 + len(places)))
+
+
+@pytest.mark.parametrize(("seconds_ago", "rate"), [(0.0, 50.0), (30.0, 0.0)])
+def test_who_looks_for_the_first_time_is_told_the_rate_of_the_last_second(
+    run: Job, seconds_ago: float, rate: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metas = np.zeros(20, RESULT_META)
+    metas["t_published_ns"] = metas["t_received_ns"] = monotonic_ns() - int(seconds_ago * 1e9)
+    metas["t_published_ns"] -= 20_000_000 * np.arange(20)[::-1]
+    figures = Figures(run.rings)
+    monkeypatch.setattr(figures._looker, "metas", lambda count: metas)
+    assert figures.metrics()["process_rate"] == rate
 
 
 def test_losses_are_counted_once_though_their_records_go(run: Job, monkeypatch: pytest.MonkeyPatch) -> None:
