@@ -24,6 +24,7 @@ from recorders import h5clear
 from recorders.image_check import check_images
 from recorders.parts import part_paths
 from recorders.pictures import Pictures
+from recorders.tiff_ome import ABOUT
 from tests.recorders.test_recorders_killed import Recording
 
 KILLS = int(os.environ.get("RINGTRACK_KILLS", "70"))
@@ -132,11 +133,17 @@ def read(recording: FrameRecording) -> dict[int, Any]:
         return {int(number): lambda at=at: pictures[at] for at, number in enumerate(pictures.numbers)}
     if folder.tiff_stack.exists():
         with tifffile.TiffFile(folder.tiff_stack) as tif:
-            pages = [(json.loads(page.description)["frame"], page.asarray()) for page in tif.pages]  # type: ignore
+            pages = [(said_of(page)["frame"], page.asarray()) for page in tif.pages]
         assert len({number for number, _ in pages}) == len(pages)
         return {number: lambda image=image: image for number, image in pages}
     files = folder.path.glob("frames/*/*.tiff")
     return {int(path.stem.rsplit("_", 1)[1]): lambda path=path: tifffile.imread(path) for path in files}
+
+
+def said_of(page: Any) -> dict[str, Any]:
+    """A page's JSON: its description, but for the first one of a stack that was closed, which has the OME-XML there."""
+    said: dict[str, Any] = json.loads(page.tags[ABOUT].value if ABOUT in page.tags else page.description)
+    return said
 
 
 @pytest.mark.faults
