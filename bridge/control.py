@@ -250,9 +250,10 @@ def main(job: Job) -> None:
             desk.go_on()
             try:
                 desk.recording.look()
+                desk.backgrounds.look()
             except (RingtrackError, OSError) as error:
                 if str(error) != trouble:
                     trouble = str(error)
-                    job.log("error", f"recording: {trouble}")
+                    job.log("error", trouble)
             job.status.beat()
         desk.go_on(ending=True)

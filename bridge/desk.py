@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge import control_wire as wire
+from bridge.backgrounds import Backgrounds
 from bridge.figures import Figures
 from bridge.looking import Look, Looker
 from bridge.slm.orders import ANSWER_S, Errand
@@ -60,6 +61,7 @@ class Desk:
         self._writing: threading.Thread | None = None  # of a trace: a second's work for a minute of frames
         self._stack: StackWriter | None = None
         self.recording = RecordingDesk(job, self._tuning, self._looker, self._write_event)
+        self.backgrounds = Backgrounds(job, self._tuning, self._write_event)
         self._errand = Errand(job.run_id)
 
     def close(self) -> None:

@@ -52,7 +52,9 @@ class Tuning:
         number = self.live.newest
         experiment = self._wanted(values)
         before = self.live.version(number)
-        wanted = Version(experiment.tracking, experiment.linking, undo_to=number, recording=before.recording)
+        wanted = msgspec.structs.replace(
+            before, tracking=experiment.tracking, linking=experiment.linking, undo_to=number
+        )
         if (wanted.tracking, wanted.linking) == (before.tracking, before.linking):
             return number, {}
         self._fits(experiment)
@@ -67,13 +69,18 @@ class Tuning:
             target = self.live.version(before.undo_to)
         except VersionGoneError as error:
             raise SettingsError(str(error)) from None
-        target = msgspec.structs.replace(target, recording=before.recording)
+        target = msgspec.structs.replace(target, recording=before.recording, background=before.background)
         return self._publish(target), _different(before, target)
 
     def record(self, recording: Recording) -> int:
         """Record from the next frame on, or not; the version."""
         now = self.live.version(self.live.newest)
         return self._publish(msgspec.structs.replace(now, recording=recording))
+
+    def background(self, path: str) -> int:
+        """Subtract another background from the next frame on; the version."""
+        now = self.live.version(self.live.newest)
+        return self._publish(msgspec.structs.replace(now, background=path))
 
     def preview(
         self, values: Mapping[str, Any], pixels: NDArray[Any], between: Callable[[], None] = lambda: None

@@ -147,6 +147,12 @@ class Correction(Section, frozen=True, kw_only=True):
     background: Annotated[
         str, Meta(description="a median of many frames, subtracted instead of the dark one: background.npy")
     ] = ""
+    background_s: Annotated[
+        float, Meta(ge=0, le=86400, description="so often a new one is made of the run's own frames; 0: it stays")
+    ] = 0.0
+    background_frames: Annotated[
+        int, Meta(ge=3, le=255, description="it is the median of so many, evenly spread over that time")
+    ] = 31
     bad_pixels: Annotated[str, Meta(description="true where a pixel is bad: it becomes the mean of its neighbours")] = (
         ""
     )
@@ -161,7 +167,7 @@ class Correction(Section, frozen=True, kw_only=True):
     @property
     def active(self) -> bool:
         """Whether frames are corrected at all."""
-        return bool(self.region) or any(getattr(self, name) for name in self.FILES)
+        return bool(self.region or self.background_s) or any(getattr(self, name) for name in self.FILES)
 
     @property
     def region_or_all(self) -> tuple[int, int, int, int]:

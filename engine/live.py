@@ -2,8 +2,8 @@
 
 Version 1 is the settings that the run was started with. The control server alone publishes further ones; the receiver
 stamps the newest onto each frame as it publishes it, and every step of that frame looks its settings up here. What may
-change is what changes no memory: [linking], [tracking] without tiles, workers and cores, and whether anything is
-recorded.
+change is what changes no memory: [linking], [tracking] without tiles, workers and cores, a background that moves, and
+whether anything is recorded.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class Version(msgspec.Struct, frozen=True):
     linking: Linking
     undo_to: int = 0  # the version that Undo brings back; 0: there is none
     recording: Recording = Recording()
+    background: str = ""  # path of the one that is subtracted since this version; empty: that of the settings file
 
 
 class LiveSettings:
@@ -89,8 +90,12 @@ class LiveSettings:
 
     def experiment(self, number: int) -> Experiment:
         """The whole experiment as it is under this version."""
-        version = self.version(number)
-        return msgspec.structs.replace(self._first, tracking=version.tracking, linking=version.linking)
+        version, correction = self.version(number), self._first.correction
+        if version.background:
+            correction = msgspec.structs.replace(correction, background=version.background)
+        return msgspec.structs.replace(
+            self._first, tracking=version.tracking, linking=version.linking, correction=correction
+        )
 
     def publish(self, version: Version) -> int:
         """Put a version into force, from the next frame on; its number (the control server alone)."""
@@ -100,4 +105,5 @@ class LiveSettings:
         """What a version says, for people and files: {"version": 2, "tracking": {...}, "linking": {...}}."""
         version = self.version(number)
         sections = {name: msgspec.to_builtins(getattr(version, name)) for name in ("tracking", "linking")}
-        return {"version": number, **sections, "recording": msgspec.to_builtins(version.recording)}
+        found = {"version": number, **sections, "recording": msgspec.to_builtins(version.recording)}
+        return found | ({"background": version.background} if version.background else {})

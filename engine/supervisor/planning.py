@@ -114,6 +114,11 @@ def _processes(experiment: Experiment, source: str | None, options: dict[str, An
         {"name": "control", "target": "bridge.control:main", "kind": "control", "nice": 5, "stall_s": 60.0,
          "vital": False}
     )  # fmt: skip
+    if experiment.correction.background_s:
+        wanted.append(
+            {"name": "background", "target": "engine.workers.moving_background:main", "kind": "background", "nice": 10,
+             "stall_s": 60.0, "vital": False}
+        )  # fmt: skip
     if experiment.monitor.enabled:
         wanted.append(
             {"name": "monitor", "target": "bridge.monitor.process:main", "kind": "monitor", "nice": 5, "stall_s": 60.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -46,6 +47,12 @@ class CorrectedDetector:
             self._correction.apply(view, self._cores[tile], areas["corrected"])
         else:
             self._inner.run(step - 1, tile, areas["corrected"], areas["inner"], rows, meta, sensor=pixels)
+
+    def with_background(self, background: NDArray[np.float32], offset: float) -> CorrectedDetector:
+        """The same with another background. Both share their work space: they serve one thread."""
+        other = copy(self)
+        other._correction = self._correction.with_background(background, offset)
+        return other
 
     def warm(self) -> None:
         """Compile, or load, every kernel: those of detection, then all of a small frame."""

@@ -19,7 +19,9 @@ from engine.shm.steps import Steps, run
 from engine.shm.units import OldestUnfinished, Unit
 from engine.shm.wakeup import LONGEST_S, wait_for
 from engine.workers.configure import detector_for
+from engine.workers.corrected import CorrectedDetector
 from engine.workers.detector import Detector
+from engine.workers.moving_background import load_background
 
 COUNTERS = ("units", "frames", "failures", "busy_ns")
 DETECTORS_KEPT = 4
@@ -33,7 +35,10 @@ class Tracker:
         self._job = job
         self._rings = job.rings
         self._settings = LiveSettings(self._rings)
-        self._detectors: dict[int, tuple[Tracking, Detector]] = {1: (job.experiment.tracking, detector)}  # by version
+        # By version, with what it was made for: tracking, and the path of a background that moves.
+        self._detectors: dict[int, tuple[tuple[Tracking, str], Detector]] = {
+            1: ((job.experiment.tracking, ""), detector)
+        }
         self._last_step = len(detector.steps) - 1
         self._worker = job.process.worker
         self._incarnation = self._rings.units.incarnation(self._worker)
@@ -97,13 +102,22 @@ class Tracker:
     def _detector_of(self, version: int) -> Detector:
         """The detector for the settings that the frame was stamped with."""
         if version not in self._detectors:
-            tracking = self._settings.version(version).tracking
-            known = next((detector for same, detector in self._detectors.values() if same == tracking), None)
-            found = known or detector_for(self._settings.experiment(version))
+            settings = self._settings.version(version)
+            wanted = settings.tracking, settings.background
+            found = self._known(*wanted) or detector_for(self._settings.experiment(version))
             if len(self._detectors) >= DETECTORS_KEPT:
                 del self._detectors[min(self._detectors)]
-            self._detectors[version] = tracking, found
+            self._detectors[version] = wanted, found
         return self._detectors[version][1]
+
+    def _known(self, tracking: Tracking, background: str) -> Detector | None:
+        """A detector that is there, or differs from it by its background alone."""
+        alike = {path: detector for (same, path), detector in self._detectors.values() if same == tracking}
+        if background in alike or not alike:
+            return alike.get(background)
+        one = next(iter(alike.values()))
+        assert isinstance(one, CorrectedDetector)
+        return one.with_background(load_background(background), self._job.experiment.correction.offset)
 
     def _detect(self, unit: Unit, frame: Any, rows: Any, meta: Any) -> None:
         self._detector_of(int(frame["settings"][0])).run(
