@@ -27,20 +27,23 @@ from engine.workers.lanes import (
     as_f64,
     as_floats,
     as_i32,
+    as_u16,
+    down_by,
     larger,
-    last_in_all,
     load,
     load_like,
-    moved_up,
+    plus_product,
     select,
     splat,
     splat_like,
     store,
 )
+from engine.workers.lanes_across import last_in_all, moved_up, total
 from engine.workers.layout import aligned_zeros
 from engine.workers.parameters import LocateParameters
 
 STRIP = 512
+SUMMED = 8  # rows and columns whose levels are added up
 _ROWS = 32  # whose Gaussian over rows is made at a time
 _SLACK = 64  # columns behind the end of a row that vectors may touch
 _SUMS, _FROM_LEFT, _MEAN = range(3)  # rows of the integer work space
@@ -61,6 +64,7 @@ class Band:
     spare: NDArray[Any]
     ends: NDArray[Any]  # a vector of 1, a vector of 0
     largest: NDArray[Any]
+    line: NDArray[np.uint16]
 
     @classmethod
     def of(cls, parameters: LocateParameters) -> Self:
@@ -85,10 +89,17 @@ class Band:
             spare=aligned_zeros((1, _SLACK), parameters.level_dtype),
             ends=np.repeat([[1.0, 0.0]], lanes, axis=1).astype(kind),
             largest=aligned_zeros((1, lanes), kind),
+            line=aligned_zeros((1, STRIP), np.uint16),
         )
 
     def run(
-        self, pixels: NDArray[Any], flip: Any, blocks: NDArray[np.int64], scale: float, levels: NDArray[Any]
+        self,
+        pixels: NDArray[Any],
+        flip: Any,
+        blocks: NDArray[np.int64],
+        scale: float,
+        levels: NDArray[Any],
+        sums: NDArray[np.int32],
     ) -> float:
         """Sweep blocks of a frame (see `sweep`)."""
         offset = 0
@@ -98,7 +109,7 @@ class Band:
             offset = int(np.median(pixels[:: height // 16 + 1, :: width // 16 + 1] ^ flip))
         largest: float = sweep(
             pixels, flip, blocks, *self.box, *self.taps, self.threshold, scale, self.exact_single, levels,
-            self.staged, self.vertical, self.integers, self.spare, self.ends, self.largest, offset,
+            self.staged, self.vertical, self.integers, self.spare, self.ends, self.largest, offset, self.line, sums,
         )  # fmt: skip
         return largest
 
@@ -164,16 +175,16 @@ def _low_pass_rows(staged, y0, y1, height, start, count, taps, vertical, lanes, 
                 i = as_floats(as_i32(load_like(staged, below, at, taps)), offset, taps)
                 k = as_floats(as_i32(load_like(staged, next_below, at, taps)), offset, taps)
                 value = e * w0
-                value += (a + i) * w4
-                value += (b + h) * w3
-                value += (c + g) * w2
-                value += (d + f) * w1
+                value = plus_product(value, a + i, w4)
+                value = plus_product(value, b + h, w3)
+                value = plus_product(value, c + g, w2)
+                value = plus_product(value, d + f, w1)
                 store(vertical, y - y0, j, value)
                 value = f * w0
-                value += (b + k) * w4
-                value += (c + i) * w3
-                value += (d + h) * w2
-                value += (e + g) * w1
+                value = plus_product(value, b + k, w4)
+                value = plus_product(value, c + i, w3)
+                value = plus_product(value, d + h, w2)
+                value = plus_product(value, e + g, w1)
                 store(vertical, y - y0 + 1, j, value)
                 a, b, c, d, e, f, g, h = c, d, e, f, g, h, i, k
     else:
@@ -186,7 +197,7 @@ def _low_pass_rows(staged, y0, y1, height, start, count, taps, vertical, lanes, 
                     below = y + step & wrap if y + step < height else nothing
                     one = as_floats(as_i32(load_like(staged, above, at, taps)), offset, taps)
                     other = as_floats(as_i32(load_like(staged, below, at, taps)), offset, taps)
-                    value += (one + other) * splat_like(taps[step], taps)
+                    value = plus_product(value, one + other, splat_like(taps[step], taps))
                 store(vertical, y - y0, j, value)
 
 
@@ -261,10 +272,14 @@ def _finish_rows(
             for part in range((count + lanes - 1) // lanes):
                 j = min(part * lanes, count - lanes)  # the last vector may overlap the one before
                 value = load_like(vertical, r, j + 4, taps) * w0
-                value += (load_like(vertical, r, j, taps) + load_like(vertical, r, j + 8, taps)) * w4
-                value += (load_like(vertical, r, j + 1, taps) + load_like(vertical, r, j + 7, taps)) * w3
-                value += (load_like(vertical, r, j + 2, taps) + load_like(vertical, r, j + 6, taps)) * w2
-                value += (load_like(vertical, r, j + 3, taps) + load_like(vertical, r, j + 5, taps)) * w1
+                pair = load_like(vertical, r, j, taps) + load_like(vertical, r, j + 8, taps)
+                value = plus_product(value, pair, w4)
+                pair = load_like(vertical, r, j + 1, taps) + load_like(vertical, r, j + 7, taps)
+                value = plus_product(value, pair, w3)
+                pair = load_like(vertical, r, j + 2, taps) + load_like(vertical, r, j + 6, taps)
+                value = plus_product(value, pair, w2)
+                pair = load_like(vertical, r, j + 3, taps) + load_like(vertical, r, j + 5, taps)
+                value = plus_product(value, pair, w1)
                 value -= as_floats(load_like(integers, _MEAN, j, taps), offset, taps)
                 value = select(value >= limit, value, zero)
                 biggest = larger(biggest, value)
@@ -276,7 +291,7 @@ def _finish_rows(
                 for step in range(reach, 0, -1):
                     before = load_like(vertical, r, j + reach - step, taps)
                     after = load_like(vertical, r, j + reach + step, taps)
-                    value += (before + after) * splat_like(taps[step], taps)
+                    value = plus_product(value, before + after, splat_like(taps[step], taps))
                 value -= as_floats(load_like(integers, _MEAN, j, taps), offset, taps)
                 # What lies behind the end of the block is no part of it.
                 inside = min(count - j, lanes)
@@ -290,13 +305,37 @@ def _finish_rows(
 
 
 @kernel
+def _sum_squares(levels, y0, y1, x0, x1, line, sums):
+    """Sums over squares of SUMMED x SUMMED levels, of 16 bits without the lowest three: these would not fit."""
+    dropped = np.uint16(3 if levels.itemsize == 2 else 0)
+    places = splat(dropped, 32)
+    for top in range(y0, y1, SUMMED):
+        bottom = min(top + SUMMED, y1)
+        j = 0
+        while x0 + j + 32 <= x1:
+            added = splat(np.uint16(0), 32)
+            for y in range(top, bottom):
+                added += down_by(as_u16(load(levels, y, x0 + j, 32)), places)
+            store(line, 0, j, added)
+            j += 32
+        for i in range(j, (x1 - x0 + SUMMED - 1) // SUMMED * SUMMED):
+            one = np.uint16(0)
+            for y in range(top, bottom if x0 + i < x1 else top):
+                one += np.uint16(levels[y, x0 + i]) >> dropped
+            line[0, i] = one
+        for j in range(0, x1 - x0, SUMMED):
+            sums[top // SUMMED, (x0 + j) // SUMMED] = total(as_i32(load(line, 0, j, SUMMED)))
+
+
+@kernel
 def sweep(
     pixels, flip, blocks, box_y, box_x, taps_y, taps_x, threshold, scale, exact_single, levels, staged,
-    vertical, integers, spare, ends, largest, offset,
+    vertical, integers, spare, ends, largest, offset, line, sums,
 ):  # fmt: skip
     """Band-pass blocks (y0, y1, x0, x1) of a frame; return the largest value.
 
-    Unless the scale is 0, the levels of the blocks are written.
+    Unless the scale is 0, the levels of the blocks are written, and, unless `sums` is empty, the sums over squares of
+    them, of which the blocks then have whole ones (but for the last of the frame).
     """
     height, width = pixels.shape
     lanes = ends.shape[1] // 2
@@ -326,6 +365,8 @@ def sweep(
                     staged, vertical, y, end, height, around_x - rx, box_y, box_x, taps_x, threshold, scale,
                     exact_single, integers, count, largest, levels, x, spare, ends, lanes, offset,
                 )  # fmt: skip
+                if scale > 0 and sums.size > 0:
+                    _sum_squares(levels, y, end, x, x + count, line, sums)
     peak = 0.0
     for i in range(lanes):
         peak = max(peak, np.float64(largest[0, i]))

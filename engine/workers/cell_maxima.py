@@ -12,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 
 from engine.workers.compiled import inlined, kernel
-from engine.workers.lanes import bits, count_ones, larger, load_like, splat_like, store, trailing_zeros
+from engine.workers.lanes import larger, load_like, splat_like, store
+from engine.workers.lanes_across import bits, count_ones, trailing_zeros
 
 SMALLEST = 3  # rows or columns of a cell; for smaller windows the dilation is faster
 _SLACK = 160  # columns behind a row of work space that vectors may touch

@@ -25,13 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.rows import FILTERS, RESULT_META, ROW
-from engine.workers import cell_maxima, levels, maxima, merge, noise, peak
+from engine.workers import bandpass, cell_maxima, levels, maxima, merge, noise, peak
 from engine.workers.detector import Step
 from engine.workers.features import COLUMNS, Column
 from engine.workers.layout import Layout
 from engine.workers.masks import Mask
 from engine.workers.parameters import LocateParameters
-from engine.workers.refine import Refinement
+from engine.workers.refine import SPARE_SQUARES, Refinement
 from engine.workers.tiling import Tile, cut
 from engine.workers.work_space import WorkSpace
 
@@ -93,10 +93,14 @@ class CentroidDetector:
         layout.add("guesses", np.float64, self.tiles, 8)  # by the unit of the tile, step 1: peak, saturated pixels
         layout.add("peaks", np.float64, self.tiles, 8)  # step 2: the true ones
         layout.add("levels", parameters.level_dtype, height, width)  # step 2
+        squares = (-(-height // bandpass.SUMMED), -(-width // bandpass.SUMMED) + SPARE_SQUARES)
+        layout.add("squares", np.int32, *squares)  # step 2: sums of levels
         layout.add("frame", np.float64, 8)  # step 3: scale, threshold
         layout.add("sums", np.int64, self.tiles, 8)  # step 4: background pixels, Σ, Σ of squares; features; told
         layout.add("features", np.float64, int(sum(capacities)), COLUMNS)  # step 4
         self._layout = layout
+        in_whole_sums = all(core.y0 % bandpass.SUMMED == core.x0 % bandpass.SUMMED == 0 for core in self._cores)
+        self._summed = self._sparing and parameters.preprocess and not parameters.is_float and in_whole_sums
         self._sensor: NDArray[Any] = _NO_ROWS
         cell = cell_maxima.cell_of(window)
         self._cell = cell if min(cell) >= cell_maxima.SMALLEST else None
@@ -182,7 +186,7 @@ class CentroidDetector:
             cells, brightest = peak.best_cells(
                 pixels, self._flip, *core, work.cell_rows, work.cell_largest, work.cell_sums, best, work.cell_scores
             )
-            guess = self._sweep(best[:cells], pixels, 0.0, areas["levels"])
+            guess = self._sweep(best[:cells], pixels, 0.0, areas)
             saturated = bool(self._flip) or corrected or brightest >= parameters.saturation
         view = self._sensor[core.y0 : core.y1, core.x0 : core.x1]
         areas["guesses"][tile, :2] = guess, np.count_nonzero(view >= parameters.saturation) if saturated else 0
@@ -193,13 +197,19 @@ class CentroidDetector:
         if parameters.is_float:
             areas["levels"][:] = self._work.float_levels
         elif parameters.preprocess:
-            largest = self._sweep(self._blocks[tile : tile + 1], pixels, self._scale(areas["guesses"]), areas["levels"])
+            largest = self._sweep(self._blocks[tile : tile + 1], pixels, self._scale(areas["guesses"]), areas)
         else:
             levels.copy_levels(pixels, self._flip, *core, areas["levels"])
         areas["peaks"][tile, 0] = largest
 
-    def _sweep(self, blocks: NDArray[np.int64], pixels: NDArray[Any], scale: float, out: NDArray[Any]) -> float:
-        return self._work.band.run(pixels, self._flip, blocks, scale, out)
+    def _sweep(
+        self, blocks: NDArray[np.int64], pixels: NDArray[Any], scale: float, areas: dict[str, NDArray[Any]]
+    ) -> float:
+        return self._work.band.run(pixels, self._flip, blocks, scale, areas["levels"], self._squares(areas))
+
+    def _squares(self, areas: dict[str, NDArray[Any]]) -> NDArray[np.int32]:
+        """Sums over squares of levels, or nothing where they are not made."""
+        return areas["squares"] if self._summed else areas["squares"][:0]
 
     def _scale(self, peaks: NDArray[np.float64]) -> float:
         """What makes the largest value of the frame the largest of its type; 1 where nothing is scaled."""
@@ -213,7 +223,7 @@ class CentroidDetector:
     def _threshold(self, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
         work, scale = self._work, self._scale(areas["peaks"])
         if scale != self._scale(areas["guesses"]):
-            self._sweep(self._blocks, pixels, scale, areas["levels"])
+            self._sweep(self._blocks, pixels, scale, areas)
         areas["frame"][0] = scale
         percentile = float(self.parameters.percentile)
         if self._cell:
@@ -258,7 +268,7 @@ class CentroidDetector:
             here = self._maxima(areas, (top, bottom, core.x0, core.x1), inner, room[count:], threshold)
             self._refinement.run(
                 areas["levels"], pixels, self._sensor, self._flip, parameters.saturation, parameters.max_iterations,
-                self._least_mass(areas), self._sparing, room[count:], min(here, max(0, len(room) - count)),
+                self._least_mass(areas), self._squares(areas), room[count:], min(here, max(0, len(room) - count)),
             )  # fmt: skip
             count += here
         return count

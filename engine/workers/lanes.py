@@ -41,17 +41,17 @@ def _scalar(element: types.Type) -> ir.Type:
     return ir.IntType(element.bitwidth)
 
 
-def _llvm(vector: Vector) -> ir.VectorType:
+def llvm_of(vector: Vector) -> ir.VectorType:
     return ir.VectorType(_scalar(vector.element), vector.lanes)
 
 
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Vector) -> None:
-        super().__init__(dmm, fe_type, _llvm(fe_type))
+        super().__init__(dmm, fe_type, llvm_of(fe_type))
 
 
-def _is_float(vector: Vector) -> bool:
+def is_float(vector: Vector) -> bool:
     return isinstance(vector.element, types.Float)
 
 
@@ -74,7 +74,7 @@ def load(typingctx, array, y, x, lanes):
 
     def generate(context, builder, sig, args):
         pointer = _address(context, builder, sig.args[0], args[0], [args[1], args[2]])
-        kind = _llvm(vector)
+        kind = llvm_of(vector)
         value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
         value.align = array.dtype.bitwidth // 8
         return value
@@ -87,13 +87,32 @@ def _lanes_of(array: types.Array) -> int:
 
 
 @intrinsic
+def prefetch(typingctx, array, y, x):
+    """Ask for the cache line of array[y, x]; it may lie anywhere."""
+
+    def generate(context, builder, sig, args):
+        pointer = _address(context, builder, sig.args[0], args[0], [args[1], args[2]])
+        number = ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number]),
+            "llvm.prefetch.p0i8",
+        )
+        read, keep, data = (ir.Constant(number, value) for value in (0, 3, 1))
+        builder.call(function, [builder.bitcast(pointer, cgutils.voidptr_t), read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp), generate
+
+
+@intrinsic
 def load_like(typingctx, array, y, x, like):
     """As many elements of array[y] from x on as fill 64 bytes of the type of another array."""
     vector = Vector(array.dtype, _lanes_of(like))
 
     def generate(context, builder, sig, args):
         pointer = _address(context, builder, sig.args[0], args[0], [args[1], args[2]])
-        value = builder.load(builder.bitcast(pointer, _llvm(vector).as_pointer()))
+        value = builder.load(builder.bitcast(pointer, llvm_of(vector).as_pointer()))
         value.align = array.dtype.bitwidth // 8
         return value
 
@@ -108,7 +127,7 @@ def store(typingctx, array, y, x, vector):
 
     def generate(context, builder, sig, args):
         pointer = _address(context, builder, sig.args[0], args[0], [args[1], args[2]])
-        instruction = builder.store(args[3], builder.bitcast(pointer, _llvm(vector).as_pointer()))
+        instruction = builder.store(args[3], builder.bitcast(pointer, llvm_of(vector).as_pointer()))
         instruction.align = array.dtype.bitwidth // 8
         return context.get_dummy_value()
 
@@ -116,7 +135,7 @@ def store(typingctx, array, y, x, vector):
 
 
 def _splat(builder: Any, vector: Vector, value: Any) -> Any:
-    kind = _llvm(vector)
+    kind = llvm_of(vector)
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [0] * vector.lanes)
     return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros)
@@ -170,7 +189,7 @@ def _binary(function: Callable[..., Any], floats: str | None, integers: str) -> 
 
     @lower_builtin(function, Vector, Vector)
     def _lower(context, builder, sig, args):
-        name = floats if _is_float(sig.args[0]) else integers
+        name = floats if is_float(sig.args[0]) else integers
         return getattr(builder, name)(*args)
 
 
@@ -225,7 +244,7 @@ def larger(typingctx, one, other):
     """The larger of two, lane by lane."""
 
     def generate(context, builder, sig, args):
-        if _is_float(one):
+        if is_float(one):
             mask = builder.fcmp_ordered(">", *args)
         else:
             mask = (builder.icmp_signed if one.element.signed else builder.icmp_unsigned)(">", *args)
@@ -234,11 +253,27 @@ def larger(typingctx, one, other):
     return one(one, other), generate
 
 
+@intrinsic
+def plus_product(typingctx, value, one, other):
+    """value + one * other: of float32 rounded once, of float64 twice, as scipy and numpy do."""
+
+    def generate(context, builder, sig, args):
+        kind = llvm_of(value)
+        if value.element == types.float32:
+            function = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(kind, [kind] * 3), f"llvm.fma.v{value.lanes}f32"
+            )
+            return builder.call(function, [args[1], args[2], args[0]])
+        return builder.fadd(args[0], builder.fmul(args[1], args[2]))
+
+    return value(value, one, other), generate
+
+
 # --- conversions -----------------------------------------------------------------------------------------------------
 
 
 def _convert(builder: Any, vector: Vector, element: types.Type, value: Any) -> Any:
-    kind, source = _llvm(Vector(element, vector.lanes)), vector.element
+    kind, source = llvm_of(Vector(element, vector.lanes)), vector.element
     signed = getattr(source, "signed", False)
     if isinstance(source, types.Float):
         if isinstance(element, types.Float):
@@ -279,7 +314,7 @@ as_f64 = _converter(types.float64)
 @intrinsic
 def as_sums(typingctx, vector):
     """Wide enough to be added up: int32 for small integers, float64 for floats."""
-    element = types.float64 if _is_float(vector) else types.int32
+    element = types.float64 if is_float(vector) else types.int32
 
     def generate(context, builder, sig, args):
         return _convert(builder, vector, element, args[0])
@@ -313,125 +348,7 @@ def as_elements_of(typingctx, vector, array):
     return Vector(array.dtype, vector.lanes)(vector, array), generate
 
 
-# --- across lanes ----------------------------------------------------------------------------------------------------
-
-
-@intrinsic
-def bits(typingctx, mask):
-    """The mask as a number: bit k is lane k."""
-
-    def generate(context, builder, sig, args):
-        number = builder.bitcast(args[0], ir.IntType(mask.lanes))
-        return number if mask.lanes == 64 else builder.zext(number, ir.IntType(64))
-
-    return types.uint64(mask), generate
-
-
-@intrinsic
-def trailing_zeros(typingctx, number):
-    """How many of the lowest bits of a number are 0; the number itself is not."""
-
-    def generate(context, builder, sig, args):
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.uint64(types.uint64), generate
-
-
-@intrinsic
-def count_ones(typingctx, number):
-    """How many bits of a number are 1."""
-
-    def generate(context, builder, sig, args):
-        return builder.ctpop(args[0])
-
-    return types.uint64(types.uint64), generate
-
-
-def _reduction(name: str):
-    @intrinsic
-    def reduce(typingctx, vector):
-        def generate(context, builder, sig, args):
-            kind = _llvm(vector)
-            function = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(kind.element, [kind]),
-                f"llvm.vector.reduce.{name}.v{vector.lanes}i{vector.element.bitwidth}",
-            )
-            return builder.call(function, args)
-
-        return vector.element(vector), generate
-
-    return reduce
-
-
-most = _reduction("umax")
-
-
-@intrinsic
-def total(typingctx, vector):
-    """The sum of all lanes: halves are added until one is left, an order that no compiler changes."""
-
-    def generate(context, builder, sig, args):
-        value, lanes = args[0], vector.lanes
-        while lanes > 1:
-            lanes //= 2
-            half = [
-                builder.shuffle_vector(
-                    value,
-                    ir.Constant(value.type, ir.Undefined),
-                    ir.Constant(ir.VectorType(ir.IntType(32), lanes), list(range(first, first + lanes))),
-                )
-                for first in (0, lanes)
-            ]
-            value = builder.fadd(*half) if _is_float(vector) else builder.add(*half)
-        return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
-
-    return vector.element(vector), generate
-
-
-@intrinsic
-def pair_sums(typingctx, one, other):
-    """Products of int16, those of lanes 2k and 2k + 1 added up: half as many int32 (one instruction on x86)."""
-    wide = Vector(types.int32, one.lanes)
-
-    def generate(context, builder, sig, args):
-        a, b = (builder.sext(each, _llvm(wide)) for each in args)
-        products = builder.mul(a, b, flags=["nsw"])
-        halves = [
-            builder.shuffle_vector(
-                products,
-                ir.Constant(products.type, ir.Undefined),
-                ir.Constant(ir.VectorType(ir.IntType(32), one.lanes // 2), list(range(first, one.lanes, 2))),
-            )
-            for first in (0, 1)
-        ]
-        return builder.add(*halves)
-
-    return Vector(types.int32, one.lanes // 2)(one, other), generate
-
-
-@intrinsic(prefer_literal=True)
-def moved_up(typingctx, vector, places):
-    """Every number some lanes further up; zeros enter."""
-
-    def generate(context, builder, sig, args):
-        lanes, by = vector.lanes, places.literal_value
-        order = [lanes + k if k < by else k - by for k in range(lanes)]  # from `lanes` on: of the second vector, zeros
-        zeros = ir.Constant(_llvm(vector), None)
-        return builder.shuffle_vector(args[0], zeros, ir.Constant(ir.VectorType(ir.IntType(32), lanes), order))
-
-    return vector(vector, places), generate
-
-
-@intrinsic
-def last_in_all(typingctx, vector):
-    """The number of the last lane in all lanes."""
-
-    def generate(context, builder, sig, args):
-        order = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [vector.lanes - 1] * vector.lanes)
-        return builder.shuffle_vector(args[0], ir.Constant(_llvm(vector), ir.Undefined), order)
-
-    return vector(vector), generate
+# --- like another vector ---------------------------------------------------------------------------------------------
 
 
 @intrinsic
@@ -445,11 +362,21 @@ def splat_of(typingctx, value, vector):
 
 
 @intrinsic
+def numbered(typingctx, vector):
+    """A vector of the same kind: the number of each lane."""
+
+    def generate(context, builder, sig, args):
+        return ir.Constant(llvm_of(vector), list(range(vector.lanes)))
+
+    return vector(vector), generate
+
+
+@intrinsic
 def zeros_of(typingctx, vector):
     """A vector of the same kind, all zero."""
 
     def generate(context, builder, sig, args):
-        return ir.Constant(_llvm(vector), None)
+        return ir.Constant(llvm_of(vector), None)
 
     return vector(vector), generate
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from engine.workers.compiled import kernel
-from engine.workers.lanes import bits, count_ones, load_like, splat_like, trailing_zeros
+from engine.workers.lanes import load_like, splat_like
+from engine.workers.lanes_across import bits, count_ones, trailing_zeros
 
 SAMPLE = 1 << 16  # levels that a sample aims at; frames of fewer are counted as a whole
 _DOUBT = 8.0  # half width of the bracket in standard deviations of the sample's rank; neighbouring levels go together

@@ -12,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 
 from engine.workers.compiled import kernel
-from engine.workers.lanes import bits, larger, load_like, splat_like, store, trailing_zeros
+from engine.workers.lanes import larger, load_like, splat_like, store
+from engine.workers.lanes_across import bits, trailing_zeros
 
 ROWS, COLUMNS = 96, 512  # whose dilation is computed at a time, in the cache
 _SLACK = 128  # columns behind a row of work space that vectors may touch

@@ -14,7 +14,8 @@ from __future__ import annotations
 import numpy as np
 
 from engine.workers.compiled import kernel
-from engine.workers.lanes import bits, count_ones, down_by, load, splat, store, trailing_zeros, up_by
+from engine.workers.lanes import down_by, load, splat, store, up_by
+from engine.workers.lanes_across import bits, count_ones, trailing_zeros
 
 WORD = 64  # columns
 _VECTOR = 8  # words

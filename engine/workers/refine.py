@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.workers.compiled import kernel
+from engine.workers.bandpass import SUMMED
+from engine.workers.compiled import inlined, kernel
 from engine.workers.lanes import (
     as_elements_of,
     as_f64,
@@ -27,25 +28,25 @@ from engine.workers.lanes import (
     as_i32,
     as_i64,
     as_sums,
-    bits,
-    count_ones,
     larger,
     load,
-    most,
-    pair_sums,
+    numbered,
+    prefetch,
     select,
     splat,
     splat_of,
-    total,
     zeros_of,
 )
+from engine.workers.lanes_across import bits, count_ones, most, pair_sums, total
 from engine.workers.layout import aligned_zeros
 from engine.workers.masks import Mask
 
 SHIFT_THRESHOLD = 0.6
+SPARE_SQUARES = 8  # behind the end of a row of sums that vectors may touch
 _LANES = 32
-_INSIDE, _ROW, _COLUMN = range(3)  # weights that are integers; the first is -1, all bits, inside of the mask
-_COSINE, _SINE, _ROW_2, _COLUMN_2 = range(4)  # those that are floats
+_INSIDE, _ROW, _COLUMN, _ROW_2, _COLUMN_2 = range(5)  # integers; the first is -1, all bits, inside of the mask
+_COSINE, _SINE = range(2)  # floats
+_AHEAD = 3  # features whose pixels are fetched before they are needed
 
 
 class Refinement:
@@ -58,8 +59,9 @@ class Refinement:
         width = self.vectors * _LANES
         self.start = width  # column of the mask's first pixel in a row of weights
         y, x = np.mgrid[-radius[0] : radius[0] + 1, -radius[1] : radius[1] + 1]
-        self.integers = self._laid_out([-mask.inside.astype(np.int64), y * mask.inside, x * mask.inside], np.int16)
-        floats = (mask.cosine, mask.sine, y**2, x**2)
+        integers = (-np.ones_like(y), y, x, y**2, x**2)
+        self.integers = self._laid_out([weights * mask.inside for weights in integers], np.int16)
+        floats = (mask.cosine, mask.sine)
         self.floats = self._laid_out([weights * mask.inside for weights in floats], np.float64)
         # A frame narrower than a row of vectors is copied into a wider one first.
         self.wide: tuple[NDArray[Any], NDArray[Any]] | None = None
@@ -83,13 +85,14 @@ class Refinement:
         saturation: int,
         max_iterations: int,
         least_mass: float,
-        sparing: bool,
+        squares: NDArray[np.int32],
         features: NDArray[np.float64],
         count: int,
     ) -> None:
         """Fill the first `count` rows of features, whose maxima are known; saturated pixels are those of `sensor`.
 
-        Those with no more than `least_mass` get their position and mass alone; not even these where `sparing`.
+        Those with no more than `least_mass` get their position and mass alone; not even these where sums over `squares`
+        (see `engine.workers.bandpass`) are given and say that this is what they will have.
         """
         width = levels.shape[1]
         if self.wide is not None:
@@ -100,48 +103,57 @@ class Refinement:
             pixels.flags.writeable = sensor.flags.writeable = False
         refine(
             levels, pixels, sensor, width, int(flip), saturation, *self.radius, self.vectors, self.start, self.integers,
-            self.floats, max_iterations, least_mass, sparing, features, count,
+            self.floats, max_iterations, least_mass, squares, features, count,
         )  # fmt: skip
+
+
+@inlined
+def _may_have(squares, y, x, ry, rx, steps, dropped, mass):
+    """Whether a mask may meet more than this anywhere on its way: the largest sum over squares that it may touch."""
+    down, across = (SUMMED - 1 + 2 * ry) // SUMMED + 1, (SUMMED - 1 + 2 * rx) // SUMMED + 1
+    first_y, last_y = max(0, y - ry - steps) // SUMMED, max(0, y - ry + steps) // SUMMED
+    first_x, last_x = max(0, x - rx - steps) // SUMMED, max(0, x - rx + steps) // SUMMED
+    largest = np.int64(0)
+    for top in range(first_y, last_y + 1):
+        around = splat(np.int32(0), SPARE_SQUARES)
+        for i in range(top, min(top + down, squares.shape[0])):
+            for j in range(first_x, min(first_x + across, squares.shape[1] - SPARE_SQUARES + 1)):
+                around += load(squares, i, j, SPARE_SQUARES)
+        around = select(numbered(around) <= splat(np.int32(last_x - first_x), SPARE_SQUARES), around, zeros_of(around))
+        largest = max(largest, np.int64(most(around)))
+    return np.float64((largest << dropped) + ((1 << dropped) - 1) * SUMMED * SUMMED * down * across) > mass
 
 
 @kernel
 def refine(
     levels, pixels, sensor, width, flip, saturation, ry, rx, vectors, start, integers, floats, max_iterations,
-    least_mass, sparing, features, count,
+    least_mass, squares, features, count,
 ):  # fmt: skip
     """Refine and characterise the first `count` features; `width` is the frame's, which its arrays may exceed."""
     height, rows = levels.shape[0], 2 * ry + 1
     last_x = levels.shape[1] - _LANES * vectors
     inside, row_of, column_of = integers[_INSIDE], integers[_ROW], integers[_COLUMN]
-    cosine_of, sine_of, row_2_of, column_2_of = floats[_COSINE], floats[_SINE], floats[_ROW_2], floats[_COLUMN_2]
+    row_2_of, column_2_of = integers[_ROW_2], integers[_COLUMN_2]
+    cosine_of, sine_of = floats[_COSINE], floats[_SINE]
     limit = splat_of(saturation, as_sums(load(pixels, 0, 0, 16)))
     middle = 1 << 15 if levels.itemsize == 2 else 0
     sign = splat_of(middle, load(levels, 0, 0, 32))
-    together = 32767 // max(ry, rx)  # rows whose sums fit in 32 bits
-    covered = 0
+    # Rows whose sums fit in 32 bits.
+    together, together_2 = 32767 // max(ry, rx), 32767 // max(ry, rx) ** 2
+    covered, covered_y, covered_x = 0, 0, 0
     for i in range(rows):
         for j in range(start, start + 2 * rx + 1):
             covered -= inside[i, j]
-    # All that a mask can meet on its way: where that is too little, the way need not be gone. It is worth the look as
-    # long as some are spared.
-    way_y, way_x = ry + max_iterations - 1, rx + max_iterations - 1
-    way_columns = (2 * way_x + 16) // 16 * 16
-    spared, tried = 1, 0
-    if not sparing or way_columns > levels.shape[1]:
-        spared = -1
+            covered_y += row_2_of[i, j]
+            covered_x += column_2_of[i, j]
+    steps = max_iterations - 1
+    sparing = squares.size > 0 and 2 * steps // SUMMED + 2 <= SPARE_SQUARES
+    dropped = 3 if levels.itemsize == 2 else 0
     for n in range(count):
         y, x = np.int64(features[n, 9]), np.int64(features[n, 10])
-        if spared > tried >> 3:
-            tried += 1
-            left = min(max(0, x - way_x), levels.shape[1] - way_columns)
-            around = splat(np.int32(0), 16)
-            for j in range(left, left + way_columns, 16):
-                for i in range(max(0, y - way_y), min(height, y + way_y + 1)):
-                    around += as_i32(load(levels, i, j, 16))
-            if np.float64(total(as_i64(around))) <= least_mass:
-                spared += 1
-                features[n, 0], features[n, 1], features[n, 2] = y, x, 0.0
-                continue
+        if sparing and not _may_have(squares, y, x, ry, rx, steps, dropped, least_mass):
+            features[n, 0], features[n, 1], features[n, 2] = y, x, 0.0
+            continue
         at_y, at_x = y, x
         centre_y = centre_x = 0.0
         mass = np.int64(0)
@@ -174,20 +186,42 @@ def refine(
             y = min(max(y, ry), height - ry - 1)
             x = min(max(x, rx), width - rx - 1)
         features[n, 0], features[n, 1], features[n, 2] = centre_y, centre_x, mass
+        features[n, 3], features[n, 4] = at_y, at_x  # until they are needed
+    # What is at the last place that was looked at. Vectors that lie behind the mask add nothing.
+    ahead, fetched = 0, 0
+    for n in range(count):
+        mass = features[n, 2]
         if mass <= least_mass:
             continue
-        # What is at the last place that was looked at. Vectors that lie behind the mask add nothing.
+        while fetched < _AHEAD and ahead < count:
+            if features[ahead, 2] > least_mass:
+                top, left = np.int64(features[ahead, 3]) - ry, np.int64(features[ahead, 4]) - rx
+                for i in range(rows):
+                    prefetch(pixels, top + i, left)
+                    prefetch(pixels, top + i, left + 2 * rx)
+                fetched += 1
+            ahead += 1
+        fetched -= 1
+        at_y, at_x = np.int64(features[n, 3]), np.int64(features[n, 4])
         top, left = at_y - ry, min(at_x - rx, last_x)
         weight = start - (at_x - rx - left)
         used_columns = at_x + rx + 1 - left
-        cosine, sine, square_y, square_x = splat(0.0, 8), splat(0.0, 8), splat(0.0, 8), splat(0.0, 8)
+        moment_y, moment_x = np.int64(middle * covered_y), np.int64(middle * covered_x)
+        for first in range(0, rows, together_2):
+            for j in range(0, used_columns, 32):
+                squares_y, squares_x = splat(np.int32(0), 16), splat(np.int32(0), 16)
+                for i in range(first, min(first + together_2, rows)):
+                    level = as_i16(load(levels, top + i, left + j, 32) ^ sign)
+                    squares_y += pair_sums(level, load(row_2_of, i, weight + j, 32))
+                    squares_x += pair_sums(level, load(column_2_of, i, weight + j, 32))
+                moment_y += total(as_i64(squares_y))
+                moment_x += total(as_i64(squares_x))
+        cosine, sine = splat(0.0, 8), splat(0.0, 8)
         for i in range(rows):
             for j in range(0, used_columns, 8):
                 value = as_f64(as_i32(load(levels, top + i, left + j, 8)))
                 cosine += value * load(cosine_of, i, weight + j, 8)
                 sine += value * load(sine_of, i, weight + j, 8)
-                square_y += value * load(row_2_of, i, weight + j, 8)
-                square_x += value * load(column_2_of, i, weight + j, 8)
         brightest = zeros_of(sign)
         for i in range(rows):
             for j in range(0, used_columns, 32):
@@ -204,13 +238,13 @@ def refine(
         raw_mass = total(as_f64(raw))
         if flip:
             raw_mass = np.float64(covered) * np.float64(flip) - raw_mass
-        ecc_cosine, ecc_sine, moment_y, moment_x = total(cosine), total(sine), total(square_y), total(square_x)
         if ry == rx:
-            features[n, 3] = np.sqrt((moment_y + moment_x) / np.float64(mass))
+            features[n, 3] = np.sqrt(np.float64(moment_y + moment_x) / mass)
             features[n, 4] = features[n, 3]
         else:
-            features[n, 3] = np.sqrt(2 * moment_y / np.float64(mass))
-            features[n, 4] = np.sqrt(2 * moment_x / np.float64(mass))
+            features[n, 3] = np.sqrt(np.float64(2 * moment_y) / mass)
+            features[n, 4] = np.sqrt(np.float64(2 * moment_x) / mass)
         centre = np.float64(levels[at_y, at_x])
-        features[n, 5] = np.sqrt(ecc_cosine * ecc_cosine + ecc_sine * ecc_sine) / (np.float64(mass) - centre + 1e-6)
+        ecc_cosine, ecc_sine = total(cosine), total(sine)
+        features[n, 5] = np.sqrt(ecc_cosine * ecc_cosine + ecc_sine * ecc_sine) / (mass - centre + 1e-6)
         features[n, 6], features[n, 7], features[n, 8] = most(brightest), raw_mass, full

@@ -16,25 +16,18 @@ from engine.workers.lanes import (
     as_i64,
     as_sums,
     as_u8,
-    bits,
-    count_ones,
     down_by,
     lane,
     larger,
-    last_in_all,
     load,
     load_like,
-    most,
-    moved_up,
-    pair_sums,
     select,
     splat,
     splat_like,
     store,
-    total,
-    trailing_zeros,
     up_by,
 )
+from engine.workers.lanes_across import bits, count_ones, last_in_all, most, moved_up, pair_sums, total, trailing_zeros
 
 
 def row(dtype: Any, seed: int = 0) -> Any:
