@@ -11,6 +11,8 @@ with the sums over pixels of the mean image mu: 1 / sqrt(sum((d mu / d x)^2 / mu
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,14 @@ import numpy.typing as npt
 import trackpy
 
 import engine
+from engine.rows import RESULT_META, ROW
+from engine.workers.centroids import CentroidDetector
+from engine.workers.layout import zeros_on_a_line
+from engine.workers.parameters import LocateParameters
 from perf.common import arguments, machine, report, say
 
 SIGMA, BACKGROUND, DIAMETER, SIZE = 3.8, 100.0, 21, 640
+TILE = 128
 NEAR = 3.0
 Points = npt.NDArray[np.float64]
 
@@ -63,7 +70,7 @@ def bound(peak: float) -> float:
 
 def matched(found: Any, truth: Points) -> tuple[Points, Points, int]:
     """Errors (y, x) of the places that were found, those places, and how many features are none of them."""
-    at = found[["y", "x"]].to_numpy(float)
+    at = found if isinstance(found, np.ndarray) else found[["y", "x"]].to_numpy(float)
     if not len(at):
         return np.zeros((0, 2)), np.zeros((0, 2)), 0
     d2 = ((truth[:, None] - at[None]) ** 2).sum(axis=2)
@@ -132,6 +139,64 @@ def at_edges(frames: int, rng: np.random.Generator) -> list[dict[str, Any]]:
     return rows
 
 
+class InTiles:
+    """Features of a frame that is cut into squares, as the workers of a run find them."""
+
+    def __init__(self, minmass: float) -> None:
+        parameters = LocateParameters(
+            shape_hw=(SIZE, SIZE), dtype="uint16", diameter=(DIAMETER, DIAMETER), separation=(18.0, 18.0),
+            smoothing_size=(DIAMETER, DIAMETER), percentile=64.0,
+        )  # fmt: skip
+        self._detector = CentroidDetector(replace(parameters, minmass=minmass), (TILE, TILE))
+        self._scratch = zeros_on_a_line((self._detector.scratch_bytes,), np.uint8)
+        self._rows, self._meta = np.zeros(1 << 12, ROW), np.zeros(1, RESULT_META)
+
+    def __call__(self, image: npt.NDArray[np.uint16]) -> Any:
+        for number, step in enumerate(self._detector.steps):
+            for tile in range(1 if step.whole else self._detector.tiles):
+                self._detector.run(number, tile, image, self._scratch, self._rows, self._meta)
+        return self._rows[: int(self._meta["rows"][0])]
+
+
+def each_tile_alone(image: npt.NDArray[np.uint16], minmass: float) -> Any:
+    """What programs do that know nothing of their neighbours: trackpy in every square, put together."""
+    parts = []
+    for y in range(0, SIZE, TILE):
+        for x in range(0, SIZE, TILE):
+            found = trackpy.locate(image[y : y + TILE, x : x + TILE], DIAMETER, minmass=minmass, separation=18)
+            parts.append(found[["y", "x"]].to_numpy(float) + (y, x))
+    return np.concatenate(parts)
+
+
+def at_seams(frames: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Particles beside the seams of squares of 128 pixels: found, and error across the seam."""
+    rows = []
+    minmass = 10_000.0
+    in_tiles = InTiles(minmass)
+    for distance in (0.0, 2.0, 5.0, 10.0, 20.0):
+        pictures = []
+        for _ in range(frames):
+            seams, along = np.arange(TILE, SIZE, TILE), np.arange(40, SIZE - 40, 44.0)
+            places = np.array([(y + rng.uniform(-5, 5), x + distance) for x in seams for y in along])
+            pictures.append((places, image_of(places, 1900, rng)))
+        ways: dict[str, Callable[[Any], Points]] = {
+            "trackpy": lambda i: trackpy.locate(i, DIAMETER, minmass=minmass, separation=18)[["y", "x"]].to_numpy(
+                float
+            ),
+            "ringtrack": lambda i: np.column_stack([in_tiles(i)["y"], in_tiles(i)["x"]]),
+            "each tile alone": lambda i: each_tile_alone(i, minmass),
+        }
+        at = f"{distance:g} px from a seam"
+        error: dict[str, Any] = {"what": "seam error px", "at": at, "bound px": bound(1900)}
+        found: dict[str, Any] = {"what": "seam found %", "at": at, "bound px": float("nan")}
+        for name, way in ways.items():
+            parts = [matched(way(picture), places)[0] for places, picture in pictures]
+            error[name] = rms(np.concatenate(parts)[:, 1:])
+            found[name] = 100 * sum(map(len, parts)) / sum(len(places) for places, _ in pictures)
+        rows += [error, found]
+    return rows
+
+
 def over_density(frames: int, rng: np.random.Generator) -> list[dict[str, Any]]:
     """Share of particles found, and features that are none, over how many there are."""
     rows = []
@@ -153,7 +218,7 @@ def over_density(frames: int, rng: np.random.Generator) -> list[dict[str, Any]]:
 
 
 def draw(rows: list[dict[str, Any]], folder: Path) -> Path:
-    """One figure of four parts."""
+    """One figure of six parts."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -162,13 +227,16 @@ def draw(rows: list[dict[str, Any]], folder: Path) -> Path:
     parts = [
         ("error px", "error and bound (pixels)"), ("bias px", "mean error in x (pixels)"),
         ("edge error px", "error towards the edge (pixels)"), ("found %", "particles found (%)"),
+        ("seam error px", "error across a seam of tiles (pixels)"), ("seam found %", "found beside a seam (%)"),
     ]  # fmt: skip
-    figure, axes = plt.subplots(2, 2, figsize=(10, 6.5), dpi=100, layout="constrained")
+    figure, axes = plt.subplots(3, 2, figsize=(10, 9.5), dpi=100, layout="constrained")
     for (what, title), ax in zip(parts, axes.flat):
         here = [row for row in rows if row["what"] == what]
         labels = [row["at"] for row in here]
         ax.plot(labels, [row["trackpy"] for row in here], "o-", color="tab:gray", ms=8, label="trackpy")
         ax.plot(labels, [row["ringtrack"] for row in here], "x--", color="tab:orange", label="ringtrack")
+        if here and "each tile alone" in here[0]:
+            ax.plot(labels, [row["each tile alone"] for row in here], "s:", color="tab:red", label="each tile alone")
         if what == "error px":
             ax.plot(labels, [row["bound px"] for row in here], "k:", label="Cramér-Rao bound")
             ax.set_yscale("log")
@@ -190,7 +258,7 @@ def main() -> None:
     machine_was, rng, rows = machine(), np.random.default_rng(1), []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for part in (against_bound, by_phase, at_edges, over_density):
+        for part in (against_bound, by_phase, at_edges, at_seams, over_density):
             say(part.__doc__ or "")
             rows += part(options.frames, rng)
     say(str(draw(rows, options.out)))

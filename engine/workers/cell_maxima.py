@@ -31,9 +31,10 @@ def columns_of(columns: int) -> int:
 
 
 @kernel
-def _fold(levels, y0, y1, x0, x1, cell_y, cell_x, first, last, line, largest):
+def _fold(levels, y0, y1, x0, x1, cell_y, cell_x, first, last, line, largest, marks):
     """Largest level of every cell of a block, for the rows of cells from first to last; returns how many levels are
-    not 0. In `largest` the cells of the block begin one row and one column later.
+    not 0. In `largest` the cells of the block begin one row and one column later. Which levels are not 0 goes into
+    row y - y0 of `marks`, a bit for each column from x0 on.
     """
     count = x1 - x0
     cells_x = (count + cell_x - 1) // cell_x
@@ -54,14 +55,24 @@ def _fold(levels, y0, y1, x0, x1, cell_y, cell_x, first, last, line, largest):
             most = zero
             for y in range(top, bottom):
                 value = load_like(levels, y, x0 + j, levels)
-                bright += count_ones(bits(value != zero))
+                here = bits(value != zero)
+                bright += count_ones(here)
+                if lanes == 64 or j & 63 == 0:
+                    marks[y - y0, j >> 6] = here
+                else:
+                    marks[y - y0, j >> 6] |= here << np.uint64(j & 63)
                 most = larger(most, value)
             store(line, 0, j, most)
             j += lanes
         for i in range(j, count):
             line[0, i] = 0
             for y in range(top, bottom):
-                bright += np.uint64(levels[y, x0 + i] != 0)
+                here = np.uint64(levels[y, x0 + i] != 0)
+                bright += here
+                if i & 63 == 0:
+                    marks[y - y0, i >> 6] = here
+                else:
+                    marks[y - y0, i >> 6] |= here << np.uint64(i & 63)
                 line[0, i] = max(line[0, i], levels[y, x0 + i])
         for i in range(count, count + cell_x):
             line[0, i] = 0
@@ -107,7 +118,7 @@ def _is_largest(levels, y, x, value, window_y, window_x):
 @kernel
 def find_maxima(
     levels, y0, y1, x0, x1, inner, window_y, window_x, limit, row_column, features, cell_y, cell_x, line, largest, hits,
-    told,
+    told, marks,
 ):  # fmt: skip
     """Find the maxima above `limit` of a block that lie in `inner` (y0, y1, x0, x1); return how many there are.
 
@@ -115,7 +126,7 @@ def find_maxima(
     Into told go, on top of what is there: levels of the block that are not 0; maxima passed over because they are not
     above `limit`; the smallest level of a maximum. Work space: `line`, one row of columns_of(x1 - x0) levels;
     `largest`, levels, two more rows and columns than the block has cells; `hits`, uint64, a bit for each pixel of a
-    row of cells.
+    row of cells. `marks` see `_fold`.
     """
     cells_y, cells_x = (y1 - y0 + cell_y - 1) // cell_y, (x1 - x0 + cell_x - 1) // cell_x
     words = (x1 - x0 + 63) // 64
@@ -131,7 +142,7 @@ def find_maxima(
     ahead = window_y // 2 // cell_y + 2
     for cy in range(1, cells_y + 1):
         last = min(cy + ahead, cells_y)
-        bright += _fold(levels, y0, y1, x0, x1, cell_y, cell_x, folded, last, line, largest)
+        bright += _fold(levels, y0, y1, x0, x1, cell_y, cell_x, folded, last, line, largest, marks)
         folded = last
         top = y0 + (cy - 1) * cell_y
         bottom = min(top + cell_y, y1)

@@ -237,9 +237,10 @@ class CentroidDetector:
         areas["sums"][tile, 3] = self._features_of(tile, pixels, areas, room, float(areas["frame"][1]))
         areas["sums"][tile, 4:7] = work.told
         work.background[:] = 0
+        marked = self._cell is not None and not np.isnan(areas["frame"][1])  # by the search for maxima
         noise.background_sums(
             areas["levels"], pixels, self._flip, *core, self._mask.reach, self.parameters.radius[1], work.marks,
-            work.near, areas["sums"][tile], work.background,
+            work.near, areas["sums"][tile], work.background, work.bright if marked else work.bright[:0],
         )  # fmt: skip
 
     def _features_of(
@@ -265,7 +266,7 @@ class CentroidDetector:
         for top in range(core.y0, core.y1, rows):
             bottom = min(top + rows, core.y1)
             inner = max(y0, top), min(y1, bottom), x0, x1
-            here = self._maxima(areas, (top, bottom, core.x0, core.x1), inner, room[count:], threshold)
+            here = self._maxima(core, areas, (top, bottom, core.x0, core.x1), inner, room[count:], threshold)
             self._refinement.run(
                 areas["levels"], pixels, self._sensor, self._flip, parameters.saturation, parameters.max_iterations,
                 self._least_mass(areas), self._squares(areas), room[count:], min(here, max(0, len(room) - count)),
@@ -275,20 +276,21 @@ class CentroidDetector:
 
     def _maxima(
         self,
+        core: Tile,
         areas: dict[str, NDArray[Any]],
         block: tuple[int, int, int, int],
         inner: tuple[int, int, int, int],
         room: NDArray[np.float64],
         threshold: float,
     ) -> int:
-        """Maxima of a block in its inner part, into `room` as far as there is any; how many there are."""
+        """Maxima of a block of a core in its inner part, into `room` as far as there is any; how many there are."""
         parameters, work = self.parameters, self._work
         count: int
         if self._cell:
             limit = int(np.floor(threshold))  # of an integer: v > threshold is v > floor(threshold)
             count = cell_maxima.find_maxima(
                 areas["levels"], *block, inner, *parameters.window, limit, int(Column.ROW), room, *self._cell,
-                work.lines, work.dilated, work.hits, work.told,
+                work.lines, work.dilated, work.hits, work.told, work.bright[block[0] - core.y0 :],
             )  # fmt: skip
         elif inner[0] >= inner[1] or inner[2] >= inner[3]:
             return 0

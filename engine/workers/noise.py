@@ -51,6 +51,14 @@ def _mark_row(levels, y, x0, words, out, slot):
 
 
 @kernel
+def _copy_row(bright, row, margin, words, core_words, out, slot):
+    """The same for a row that was marked before, of a block that reaches from edge to edge of the frame."""
+    for k in range(words):
+        inside = k >= margin and k < margin + core_words
+        out[slot, _VECTOR + k] = bright[row, k - margin] if inside else np.uint64(0)
+
+
+@kernel
 def _spread(marks, first, steps, words):
     """Spread the bits of row `first` by one column more for each row that follows.
 
@@ -69,14 +77,14 @@ def _spread(marks, first, steps, words):
 
 
 @kernel
-def background_sums(levels, pixels, flip, y0, y1, x0, x1, reach, radius_x, marks, near, sums, background):
+def background_sums(levels, pixels, flip, y0, y1, x0, x1, reach, radius_x, marks, near, sums, background, bright):
     """Count, sum and sum of squares of the background pixels of a block, into sums[0:3].
 
     `reach` is the mask's half width by row. Work space: `marks`, uint64, `ring_rows` x (radius_x + 1) rows of
     `row_words`; `near`, one such row. Where `background` is not empty, it is a mask of the frame to be filled for this
-    block.
+    block. `bright` are the marks of the block's rows if somebody made them before, else empty.
     """
-    height = levels.shape[0]
+    height, width = levels.shape
     ry = reach.size // 2
     margin = (radius_x + WORD - 1) // WORD
     core_words = (x1 - x0 + WORD - 1) // WORD
@@ -86,7 +94,10 @@ def background_sums(levels, pixels, flip, y0, y1, x0, x1, reach, radius_x, marks
     total, first, second = np.int64(0), np.int64(0), np.int64(0)
     for y in range(y0 - ry, y1 + ry):
         if y >= 0 and y < height:
-            _mark_row(levels, y, x0 - WORD * margin, words, marks, (y & wrap) * depth)
+            if bright.size > 0 and y >= y0 and y < y1 and x0 == 0 and x1 == width:
+                _copy_row(bright, y - y0, margin, words, core_words, marks, (y & wrap) * depth)
+            else:
+                _mark_row(levels, y, x0 - WORD * margin, words, marks, (y & wrap) * depth)
             _spread(marks, (y & wrap) * depth, radius_x, words)
         centre = y - ry
         if centre < y0:

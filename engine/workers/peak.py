@@ -1,7 +1,8 @@
 """A first guess at the largest band-passed value of a block, so that one pass over the frame is enough.
 
 The scale of a frame needs its largest value, and the levels need the scale. Cells of 8 x 8 pixels are ranked by what
-their brightest pixel is above the mean around them, and only the few best are band-passed. The pass that writes the
+their brightest pixel is above the mean around them, after smoothing (of many particles alike the one with the brightest
+pixel is mostly not the one with the largest value), and only the few best are band-passed. The pass that writes the
 levels finds the true largest value as well; where it is another one, the levels are made once more. So the guess costs
 time when it is wrong, and never changes an answer.
 """
@@ -11,8 +12,9 @@ from __future__ import annotations
 # mypy: allow-untyped-defs, allow-untyped-calls
 import numpy as np
 
-from engine.workers.compiled import kernel
-from engine.workers.lanes import as_i32, larger, load, splat, store
+from engine.workers.compiled import inlined, kernel
+from engine.workers.lanes import as_i32, larger, load, splat, store, up_by
+from engine.workers.lanes_across import most
 
 CELL = 8
 _MARGIN = 2  # pixels around a cell that are band-passed too: noise may have shifted its brightest pixel
@@ -35,12 +37,12 @@ def _fold_cells(pixels, flip, y0, y1, x0, x1, rows, largest, sums):
         bottom = min(top + CELL, y1)
         j = 0
         while j + 16 <= count:
-            most, total = splat(np.int32(0), 16), splat(np.int32(0), 16)
+            brightest, total = splat(np.int32(0), 16), splat(np.int32(0), 16)
             for y in range(top, bottom):
                 value = as_i32(load(pixels, y, x0 + j, 16)) ^ mask
-                most = larger(most, value)
+                brightest = larger(brightest, value)
                 total += value
-            store(rows, 0, j, most)
+            store(rows, 0, j, brightest)
             store(rows, 1, j, total)
             j += 16
         for i in range(j, count):
@@ -54,12 +56,27 @@ def _fold_cells(pixels, flip, y0, y1, x0, x1, rows, largest, sums):
             rows[0, i] = 0
             rows[1, i] = 0
         for cell in range((count + CELL - 1) // CELL):
-            brightest, added = np.int32(0), np.int32(0)
+            highest, added = np.int32(0), np.int32(0)
             for i in range(cell * CELL, cell * CELL + CELL):
-                brightest = max(brightest, rows[0, i])
+                highest = max(highest, rows[0, i])
                 added += rows[1, i]
-            largest[cell_y, cell] = brightest
+            largest[cell_y, cell] = highest
             sums[cell_y, cell] = added
+
+
+@inlined
+def _smoothed(pixels, mask, y, x):
+    """Sixteen times the brightest pixel of a cell, smoothed with weights 1, 2, 1 in both directions."""
+    double = splat(np.int32(1), CELL)
+    most_of_all = above = here = splat(np.int32(0), CELL)
+    for row in range(y - 1, y + CELL + 1):
+        middle = as_i32(load(pixels, row, x, CELL)) ^ mask
+        below = as_i32(load(pixels, row, x - 1, CELL)) ^ mask
+        below += up_by(middle, double) + (as_i32(load(pixels, row, x + 1, CELL)) ^ mask)
+        if row > y:
+            most_of_all = larger(most_of_all, above + up_by(here, double) + below)
+        above, here = here, below
+    return np.int64(most(most_of_all))
 
 
 @kernel
@@ -72,26 +89,30 @@ def best_cells(pixels, flip, y0, y1, x0, x1, rows, largest, sums, best, scores):
     cells_y, cells_x = (y1 - y0 + CELL - 1) // CELL, (x1 - x0 + CELL - 1) // CELL
     used, least = 0, 0
     floor, brightest = np.int64(0), np.int64(0)
+    mask = splat(np.int32(flip), CELL)
+    with_neighbours = y1 - y0 >= CELL + 2 and x1 - x0 >= CELL + 2
     for cy in range(cells_y):
         for cx in range(cells_x):
             top = np.int64(largest[cy, cx])
             brightest = max(brightest, top)
-            # A score is at most eight times the brightest pixel.
-            if used == scores.size and 8 * top <= floor:
+            if used == scores.size and 16 * top <= floor:  # a score is hardly more
                 continue
             around, cells = np.int64(0), 0
             for ny in range(max(cy - 1, 0), min(cy + 2, cells_y)):
                 for nx in range(max(cx - 1, 0), min(cx + 2, cells_x)):
                     around += sums[ny, nx]
                     cells += 1
-            score = 8 * top - 8 * around // (cells * CELL * CELL)
+            y, x = y0 + cy * CELL, x0 + cx * CELL
+            value = 16 * top
+            if with_neighbours:
+                value = _smoothed(pixels, mask, min(max(y, y0 + 1), y1 - CELL - 1), min(max(x, x0 + 1), x1 - CELL - 1))
+            score = value - 16 * around // (cells * CELL * CELL)
             slot = least
             if used < scores.size:
                 slot = used
                 used += 1
             elif score <= floor:
                 continue
-            y, x = y0 + cy * CELL, x0 + cx * CELL
             best[slot, 0], best[slot, 1] = max(y0, y - _MARGIN), min(y1, y + CELL + _MARGIN)
             best[slot, 2], best[slot, 3] = max(x0, x - _MARGIN), min(x1, x + CELL + _MARGIN)
             scores[slot] = score

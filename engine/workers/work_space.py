@@ -42,11 +42,13 @@ class WorkSpace:
                 (tile_height // cell_y + 3, cell_maxima.columns_of(tile_width // cell_x)), level
             )
             self.hits = np.zeros((cell_y, tile_width // 64 + 1), np.uint64)
+            self.bright = np.zeros((tile_height, tile_width // 64 + 1), np.uint64)
         else:
             columns = maxima.columns_of(window_x)
             self.lines = aligned_zeros((window_x.bit_length() + 1, columns), level)
             self.dilated = aligned_zeros((min(maxima.ROWS, tile_height) + window_y - 1, columns), level, flow=-1)
             self.hits = np.zeros((maxima.ROWS, tile_width // 64 + 1), np.uint64)
+            self.bright = np.zeros((0, 0), np.uint64)
         radius_y, radius_x = parameters.radius
         words = noise.row_words(tile_width, radius_x)
         self.marks = zeros_on_a_line((noise.ring_rows(radius_y) * (radius_x + 1), words), np.uint64)
