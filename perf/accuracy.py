@@ -29,6 +29,7 @@ from perf.common import arguments, machine, report, say
 
 SIGMA, BACKGROUND, DIAMETER, SIZE = 3.8, 100.0, 21, 640
 TILE = 128
+ALONE = "each tile alone"
 NEAR = 3.0
 Points = npt.NDArray[np.float64]
 
@@ -184,7 +185,7 @@ def at_seams(frames: int, rng: np.random.Generator) -> list[dict[str, Any]]:
                 float
             ),
             "ringtrack": lambda i: np.column_stack([in_tiles(i)["y"], in_tiles(i)["x"]]),
-            "each tile alone": lambda i: each_tile_alone(i, minmass),
+            ALONE: lambda i: each_tile_alone(i, minmass),
         }
         at = f"{distance:g} px from a seam"
         error: dict[str, Any] = {"what": "seam error px", "at": at, "bound px": bound(1900)}
@@ -235,8 +236,8 @@ def draw(rows: list[dict[str, Any]], folder: Path) -> Path:
         labels = [row["at"] for row in here]
         ax.plot(labels, [row["trackpy"] for row in here], "o-", color="tab:gray", ms=8, label="trackpy")
         ax.plot(labels, [row["ringtrack"] for row in here], "x--", color="tab:orange", label="ringtrack")
-        if here and "each tile alone" in here[0]:
-            ax.plot(labels, [row["each tile alone"] for row in here], "s:", color="tab:red", label="each tile alone")
+        if ALONE in here[0]:
+            ax.plot(labels, [row[ALONE] for row in here], "s:", color="tab:red", label=ALONE)
         if what == "error px":
             ax.plot(labels, [row["bound px"] for row in here], "k:", label="Cramér-Rao bound")
             ax.set_yscale("log")
@@ -262,6 +263,7 @@ def main() -> None:
             say(part.__doc__ or "")
             rows += part(options.frames, rng)
     say(str(draw(rows, options.out)))
+    rows = [row | {ALONE: row.get(ALONE, float("nan"))} for row in rows]
     report("Accuracy", rows, machine_was, as_json=options.json)
 
 
