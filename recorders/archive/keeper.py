@@ -12,8 +12,8 @@ A crash between any two steps leaves the original, and the step is done again. `
 has taken but nobody has archived yet; a sender that starts again would not send those once more.
 
 When the RAM disk rises above its mark, pictures are verified before others are packed, since that alone makes room;
-what does not go fast enough is moved to `DEST/waiting` ("move"), a disk with more room, and archived from there; or
-nothing is done but warned of ("wait"). Nothing is ever deleted to make room.
+what does not go fast enough is moved to `DEST/waiting` ("move"), a disk with more room, from a minute before the mark on,
+and archived from there; or nothing is done but warned of ("wait"). Nothing is ever deleted to make room.
 """
 
 from __future__ import annotations
@@ -335,7 +335,7 @@ class Keeper:
         )
         if text := self._level.warning(then):
             self._complain(text)
-        if above and self._moves and self._mover.idle and self._clock() >= self._move_again_s:
+        if self._level.soon_above and self._moves and self._mover.idle and self._clock() >= self._move_again_s:
             room = above + self._level.total // 50
             free = [file for file in self._files.values() if file.taken or not file.needs_taking]
             movable = [f for f in free if f.stage in (PACKED, WAITING) and f.path.parent == self._folder]

@@ -11,6 +11,7 @@ from pathlib import Path
 LOOK_EVERY_S = 0.25
 REMEMBERED_S = 10.0
 WARN_BEFORE_S = 120.0
+MOVE_BEFORE_S = 60.0  # a disk takes less than a camera gives: who begins at the mark ends above it
 SAY_EVERY_S = 30.0
 
 
@@ -53,6 +54,11 @@ class Level:
     def above(self) -> int:
         """Bytes above the mark; 0: below it."""
         return max(0, self.used - int(self._mark * self.total))
+
+    @property
+    def soon_above(self) -> bool:
+        """Whether it is above its mark, or will be within `MOVE_BEFORE_S` as it fills now."""
+        return self.used + max(0.0, self.rate) * MOVE_BEFORE_S > self._mark * self.total
 
     @property
     def rate(self) -> float:
