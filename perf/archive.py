@@ -106,7 +106,7 @@ def kept_up(side: int, rate: float, seconds: float, workers: int, room_gib: floa
             "frames/s": account["archived"] / account["seconds"], "archived": f"{account['archived']} of {count}",
             "backlog": f"{account['largest_backlog']} to verify, {account['moved']} moved aside",
             "late s": max(0.0, late_s), "RAM disk GiB": highest / 2**30,
-            "CPU ms": 1e3 * (_cpu_s_of_children() - before_s) / max(1, account["archived"]),
+            "CPU ms": 1e3 * (_cpu_s_of_children() - before_s) / (account["archived"] or float("nan")),
         }  # fmt: skip
     finally:
         if process.poll() is None:

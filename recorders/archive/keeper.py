@@ -12,7 +12,7 @@ A crash between any two steps leaves the original, and the step is done again. `
 has taken but nobody has archived yet; a sender that starts again would not send those once more.
 
 When the RAM disk rises above its mark, pictures are verified before others are packed, since that alone makes room;
-what does not go fast enough is moved to `DEST/waiting` ("move"), a disk with more room, from a minute before the mark on,
+what does not go fast enough is moved to `DEST/waiting` ("move"), a disk with more room, from 20 s before the mark on,
 and archived from there; or nothing is done but warned of ("wait"). Nothing is ever deleted to make room.
 """
 

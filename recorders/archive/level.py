@@ -11,7 +11,7 @@ from pathlib import Path
 LOOK_EVERY_S = 0.25
 REMEMBERED_S = 10.0
 WARN_BEFORE_S = 120.0
-MOVE_BEFORE_S = 60.0  # a disk takes less than a camera gives: who begins at the mark ends above it
+MOVE_BEFORE_S = 20.0  # a disk takes less than a camera gives: who begins at the mark ends above it
 SAY_EVERY_S = 30.0
 
 

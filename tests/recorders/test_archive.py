@@ -277,15 +277,15 @@ def test_a_disk_that_fills_is_warned_of_before_it_is_at_its_mark() -> None:
     assert (level.above, level.highest) == (100, 0.9)
 
 
-def test_files_are_moved_from_a_minute_before_the_mark_on() -> None:
+def test_files_are_moved_from_20_s_before_the_mark_on() -> None:
     disk = Disk()
     level = Level(Path("/ram"), 0.8, disk, lambda: disk.now)
     soon = []
     for second in range(20):
-        disk.now, disk.used = float(second), 5 * second + 440
+        disk.now, disk.used = float(second), 15 * second + 440
         level.look()
         soon.append(level.soon_above)
-    assert soon == [440 + 5 * s + (300 if s else 0) > 800 for s in range(20)]
+    assert soon == [440 + 15 * s + (300 if s else 0) > 800 for s in range(20)]
     assert any(soon)
     disk.now, disk.used = 40.0, 440  # it empties
     level.look()
