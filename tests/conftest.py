@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -26,7 +27,19 @@ os.environ["NUMBA_CACHE_DIR"] = str(cache_folder())
 
 _SHM = Path("/dev/shm")
 _PREFIX = os.environ["RINGTRACK_SEGMENTS"]
+_OF_A_TEST = re.compile(r"ringtrack-(?:gw\d+|test)-(\d+)_")
 _PATIENCE_S = 2.0  # for what is on its way out already
+
+
+def pytest_sessionstart() -> None:
+    """Remove the segments of tests that were killed: no run sweeps names that begin like theirs."""
+    from engine.shm import segment
+
+    killed = {
+        found[0] for path in _names() if (found := _OF_A_TEST.match(path)) and not psutil.pid_exists(int(found[1]))
+    }
+    for prefix in killed:
+        segment.sweep(prefix)
 
 
 @dataclass(frozen=True)
@@ -79,10 +92,12 @@ def _processes() -> frozenset[str]:
     return frozenset(names)
 
 
+def _names() -> list[str]:
+    return [path.name for path in _SHM.iterdir()] if _SHM.is_dir() else []
+
+
 def _shm_names() -> frozenset[str]:
-    if not _SHM.is_dir():
-        return frozenset()
-    return frozenset(path.name for path in _SHM.iterdir() if path.name.startswith(_PREFIX))
+    return frozenset(name for name in _names() if name.startswith(_PREFIX))
 
 
 def _descriptors() -> frozenset[str]:

@@ -210,10 +210,10 @@ class Swept:
     size: int
 
 
-def sweep() -> list[Swept]:
+def sweep(prefix: str = PREFIX) -> list[Swept]:
     """Remove every segment whose owner is dead; what was removed. Other people's segments are left alone."""
     swept = []
-    for path in sorted(FOLDER.glob(PREFIX + "*")):
+    for path in sorted(FOLDER.glob(prefix + "*")):
         try:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
