@@ -44,6 +44,7 @@ from engine.workers.parameters import LocateParameters
 
 STRIP = 512
 SUMMED = 8  # rows and columns whose levels are added up
+DROPPED = 3  # lowest bits of a level of 16 bits that are left out of these sums, which have 16 bits on the way
 _ROWS = 32  # whose Gaussian over rows is made at a time
 _SLACK = 64  # columns behind the end of a row that vectors may touch
 _SUMS, _FROM_LEFT, _MEAN = range(3)  # rows of the integer work space
@@ -306,8 +307,8 @@ def _finish_rows(
 
 @kernel
 def _sum_squares(levels, y0, y1, x0, x1, line, sums):
-    """Sums over squares of SUMMED x SUMMED levels, of 16 bits without the lowest three: these would not fit."""
-    dropped = np.uint16(3 if levels.itemsize == 2 else 0)
+    """Sums over squares of SUMMED x SUMMED levels, of 16 bits without the lowest `DROPPED`: these would not fit."""
+    dropped = np.uint16(DROPPED if levels.itemsize == 2 else 0)
     places = splat(dropped, 32)
     for top in range(y0, y1, SUMMED):
         bottom = min(top + SUMMED, y1)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.workers.bandpass import SUMMED
+from engine.workers.bandpass import DROPPED, SUMMED
 from engine.workers.compiled import inlined, kernel
 from engine.workers.lanes import (
     as_elements_of,
@@ -148,7 +148,7 @@ def refine(
             covered_x += column_2_of[i, j]
     steps = max_iterations - 1
     sparing = squares.size > 0 and 2 * steps // SUMMED + 2 <= SPARE_SQUARES
-    dropped = 3 if levels.itemsize == 2 else 0
+    dropped = DROPPED if levels.itemsize == 2 else 0
     for n in range(count):
         y, x = np.int64(features[n, 9]), np.int64(features[n, 10])
         if sparing and not _may_have(squares, y, x, ry, rx, steps, dropped, least_mass):
