@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.tuning import Tuning
-from engine.workers.moving_background import path_of
+from engine.workers.moving_background import number_of, path_of
 
 if TYPE_CHECKING:
     from engine.process import Job
@@ -28,7 +27,7 @@ class Backgrounds:
         self._tuning, self._note, self._clock = tuning, note, clock
         self._due = 0.0
         path = tuning.live.version(tuning.live.newest).background
-        self._next = int(Path(path).stem[-6:]) + 1 if path else 1
+        self._next = number_of(path) + 1 if path else 1
 
     def look(self) -> None:
         """Put the newest into force. Raises SettingsError while no further version fits; then it is tried again."""

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import SettingsError
-
-MEDIAN_BYTES = 1 << 28  # of pixels sorted at a time
+from engine.workers.median import median_of
 
 
 def mean_frame(frames: Iterable[NDArray[Any]]) -> tuple[NDArray[np.float32], int]:
@@ -32,12 +31,7 @@ def median_frame(frames: Iterable[NDArray[Any]]) -> tuple[NDArray[np.float32], i
     stack = list(frames)
     if not stack:
         raise SettingsError("source: it has no frames")
-    height, width = stack[0].shape
-    out = np.empty((height, width), np.float32)
-    rows = max(1, MEDIAN_BYTES // (8 * len(stack) * width))
-    for y in range(0, height, rows):
-        out[y : y + rows] = np.median(np.stack([frame[y : y + rows] for frame in stack]), axis=0)
-    return out, len(stack)
+    return median_of(np.stack(stack)), len(stack)
 
 
 def bad_pixels(frames: Iterable[NDArray[Any]], deviations: float = 10.0) -> tuple[NDArray[np.bool_], int]:

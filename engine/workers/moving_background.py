@@ -9,14 +9,13 @@ last background stays in force.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.clocks import NS
 from engine.errors import SettingsError
 from engine.frames import Kind
 from engine.process import Job
@@ -34,6 +33,11 @@ def path_of(run_folder: Path, number: int) -> Path:
     return run_folder / FOLDER / f"background_{number:06d}.npy"
 
 
+def number_of(path: str | Path) -> int:
+    """Which of the run's backgrounds a file is."""
+    return int(Path(path).stem.rpartition("_")[2])
+
+
 def load_background(path: str | Path) -> NDArray[np.float32]:
     """A background of a run. Raises SettingsError."""
     try:
@@ -49,21 +53,22 @@ class Collector:
         self._stack: NDArray[Any] = np.zeros((frames, *shape_hw), dtype)
         self._every_s = every_s
         self._count = 0
-        self._due = 0.0
+        self._due_s = self._newest_s = 0.0
 
-    def is_due(self, now_s: float) -> bool:
-        """Whether a frame is wanted now."""
-        return now_s >= self._due
+    def is_due(self, t_s: float) -> bool:
+        """Whether a frame of this time is wanted. Where time goes back, a recording that begins anew, it is."""
+        return t_s >= self._due_s or t_s < self._newest_s
 
     def copy(self, pixels: NDArray[Any]) -> None:
         """Copy a frame; without `keep` the next copy takes its place."""
         self._stack[self._count] = pixels
 
-    def keep(self, now_s: float) -> None:
-        """What was copied is one of them."""
+    def keep(self, t_s: float) -> None:
+        """What was copied, of this time, is one of them."""
         self._count += 1
-        planned = self._due + self._every_s  # not from this frame on: a late one must not push all others back
-        self._due = planned if now_s < planned else now_s + self._every_s
+        planned = self._due_s + self._every_s  # not from this frame on: a late one must not push all others back
+        self._due_s = planned if t_s < planned and t_s >= self._newest_s else t_s + self._every_s
+        self._newest_s = t_s
 
     def median(self) -> NDArray[Any] | None:
         """The median once all are there; collecting begins anew. Of the frames' own type where that loses nothing."""
@@ -78,7 +83,7 @@ def write(background: NDArray[Any], run_folder: Path) -> Path:
     """Write the run's next background; its path. It appears complete, under a name that nobody had."""
     folder = run_folder / FOLDER
     folder.mkdir(exist_ok=True)
-    number = 1 + max((int(found.stem[-6:]) for found in folder.glob("background_*.npy")), default=0)
+    number = 1 + max((number_of(found) for found in folder.glob("background_*.npy")), default=0)
     path = path_of(run_folder, number)
     unfinished = path.with_suffix(".part")
     with unfinished.open("wb") as file:
@@ -87,8 +92,8 @@ def write(background: NDArray[Any], run_folder: Path) -> Path:
     return path
 
 
-def main(job: Job, clock: Callable[[], float] = time.monotonic) -> None:
-    """Collect, write, begin again."""
+def main(job: Job) -> None:
+    """Collect, write, begin again. Time is that of the frames, so that a recording may be tracked again at any speed."""
     camera, correction = job.experiment.camera, job.experiment.correction
     count = correction.background_frames
     collector = Collector(count, camera.shape_hw, camera.dtype, correction.background_s / count)
@@ -98,16 +103,17 @@ def main(job: Job, clock: Callable[[], float] = time.monotonic) -> None:
     while not job.stopping:
         job.status.beat()
         place = reader.next(LONGEST_S, job.status.beat)
-        if place is None or not collector.is_due(clock()):
+        if place is None:
             continue
         try:
             with job.frames.view(place) as entry:
-                if entry.meta["kind"] == Kind.CLOSING:
+                t_s = int(entry.meta["t_camera_ns"]) / NS
+                if entry.meta["kind"] == Kind.CLOSING or not collector.is_due(t_s):
                     continue
                 collector.copy(entry.data)
         except OverrunError:
             continue
-        collector.keep(clock())
+        collector.keep(t_s)
         job.status.count("frames")
         background = collector.median()
         if background is None:

@@ -48,6 +48,11 @@ def test_frames_are_spread_over_the_time_and_one_that_was_overwritten_does_not_c
     assert found.dtype == np.uint16
     assert np.array_equal(found, np.median(frames[1:4], axis=0))
     assert collector.median() is None
+    assert not collector.is_due(129.0)
+    assert collector.is_due(50.0)  # a recording that is played again from its start
+    collector.copy(frames[4])
+    collector.keep(50.0)
+    assert [collector.is_due(t) for t in (59.0, 60.0)] == [False, True]
 
 
 def test_backgrounds_are_numbered_and_none_is_written_over(tmp_path: Path) -> None:
