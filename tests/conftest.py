@@ -35,11 +35,9 @@ def pytest_sessionstart() -> None:
     """Remove the segments of tests that were killed: no run sweeps names that begin like theirs."""
     from engine.shm import segment
 
-    killed = {
-        found[0] for path in _names() if (found := _OF_A_TEST.match(path)) and not psutil.pid_exists(int(found[1]))
-    }
-    for prefix in killed:
-        segment.sweep(prefix)
+    for found in filter(None, map(_OF_A_TEST.match, _names())):
+        if not psutil.pid_exists(int(found[1])):
+            segment.sweep(found[0])
 
 
 @dataclass(frozen=True)
