@@ -18,7 +18,7 @@ and the last step does that tile once more with room enough: slower, never less.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -147,7 +147,7 @@ class CentroidDetector:
 
     def warm(self) -> None:
         """Compile, or load, every kernel that a frame of this kind needs: run a small one through."""
-        small = replace(self.parameters, shape_hw=small_shape(self.parameters))
+        small = self.parameters.small()
         detector = CentroidDetector(small)
         # Noise on which maxima are found and refined: a frame without a feature would leave those kernels cold.
         pixels = np.random.default_rng(0).integers(0, 100, small.shape_hw).astype(small.dtype)
@@ -180,7 +180,9 @@ class CentroidDetector:
         core, parameters, work = self._cores[tile], self.parameters, self._work
         guess, saturated, corrected = 0.0, True, self._sensor is not pixels
         if parameters.is_float:
-            work.float_levels, work.float_scale = self._float_levels(pixels)
+            from engine.workers.float_band import levels_of  # only engine.locate has float frames
+
+            work.float_levels, work.float_scale = levels_of(pixels, parameters)
         elif parameters.preprocess:
             best = work.best[: peak.cells_of(core.y1 - core.y0, core.x1 - core.x0)]
             cells, brightest = peak.best_cells(
@@ -397,23 +399,6 @@ class CentroidDetector:
         meta["saturated"] = int(areas["guesses"][:, 1].sum())
         for name, count in zip(FILTERS, removed):
             meta[f"removed_{name}"] = count
-
-    def _float_levels(self, pixels: NDArray[Any]) -> tuple[NDArray[np.uint8], float]:
-        """Levels of a frame of floats and their scale, in the arithmetic of its own type."""
-        from engine.workers import float_band  # only engine.locate has float frames
-
-        parameters, band = self.parameters, pixels
-        if parameters.preprocess:
-            band = float_band.band_pass(pixels, parameters.smoothing_size, parameters.taps, parameters.threshold)
-        peak = band.max()
-        scale = np.iinfo(np.uint8).max / peak if peak != 0 else 1.0
-        return (scale * band.clip(min=0.0)).astype(np.uint8), float(scale)
-
-
-def small_shape(parameters: LocateParameters) -> tuple[int, int]:
-    """A frame for warming up, that has room for a few features."""
-    margin_y, margin_x = parameters.margin
-    return (2 * margin_y + parameters.diameter[0] + 1, 2 * margin_x + parameters.diameter[1] + 1)
 
 
 _NO_ROWS: NDArray[Any] = np.zeros(0)

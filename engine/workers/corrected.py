@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.rows import RESULT_META, ROW
-from engine.workers.centroids import CentroidDetector, small_shape
+from engine.workers.centroids import CentroidDetector
 from engine.workers.correction import Correction
 from engine.workers.detector import Step
 from engine.workers.layout import Layout
@@ -57,7 +56,7 @@ class CorrectedDetector:
     def warm(self) -> None:
         """Compile, or load, every kernel: those of detection, then all of a small frame."""
         self._inner.warm()
-        small = replace(self.parameters, shape_hw=small_shape(self.parameters))
+        small = self.parameters.small()
         detector = CorrectedDetector(small, self._correction.cut(*small.shape_hw))
         pixels = np.random.default_rng(0).integers(0, 100, small.shape_hw).astype(small.dtype)
         scratch, rows, meta = np.zeros(detector.scratch_bytes, np.uint8), np.zeros(1, ROW), np.zeros((), RESULT_META)

@@ -1,4 +1,4 @@
-"""Band-pass of frames of floats, as `trackpy.bandpass` rounds it; whole frames only.
+"""Band-pass and levels of frames of floats, as trackpy rounds them; whole frames only.
 
 The box mean is a running sum along each line, rounded to the frame's own type after each axis (scipy.ndimage's
 uniform_filter1d): its rounding depends on where the line began, so such frames are not cut into tiles.
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.workers.compiled import kernel
+from engine.workers.parameters import LocateParameters
 
 
 @kernel
@@ -86,3 +87,13 @@ def band_pass(
     _low_pass(image, taps[0], taps[1], band)
     band -= background
     return np.where(band >= threshold, band, 0.0)
+
+
+def levels_of(pixels: NDArray[Any], parameters: LocateParameters) -> tuple[NDArray[np.uint8], float]:
+    """Levels of a frame of floats and their scale, in the arithmetic of its own type."""
+    band: NDArray[Any] = pixels
+    if parameters.preprocess:
+        band = band_pass(pixels, parameters.smoothing_size, parameters.taps, parameters.threshold)
+    peak = band.max()
+    scale = np.iinfo(np.uint8).max / peak if peak != 0 else 1.0
+    return (scale * band.clip(min=0.0)).astype(np.uint8), float(scale)

@@ -93,7 +93,7 @@ def write(background: NDArray[Any], run_folder: Path) -> Path:
 
 
 def main(job: Job) -> None:
-    """Collect, write, begin again. Time is that of the frames, so that a recording may be tracked again at any speed."""
+    """Collect, write, begin again. Time is that of the frames: a recording may be tracked again at any speed."""
     camera, correction = job.experiment.camera, job.experiment.correction
     count = correction.background_frames
     collector = Collector(count, camera.shape_hw, camera.dtype, correction.background_s / count)

@@ -6,7 +6,7 @@ parameters give the same bytes in every process.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,6 +103,11 @@ class LocateParameters:
             high_aligned=camera.high_aligned,
             precision=tracking.precision,
         )
+
+    def small(self) -> LocateParameters:
+        """The same for a frame for warming up, that has room for a few features."""
+        height, width = (2 * margin + size + 1 for margin, size in zip(self.margin, self.diameter))
+        return replace(self, shape_hw=(height, width))
 
     @property
     def is_float(self) -> bool:
