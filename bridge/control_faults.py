@@ -6,17 +6,14 @@ one: what was given, what it must be, what was probably meant.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any, get_args
 
 import msgspec
 from msgspec import inspect
 
-_KINDS = {
-    inspect.BoolType: "true or false", inspect.DictType: "a map", inspect.ListType: "a list", inspect.NoneType: "nil",
-    inspect.AnyType: "anything",
-}  # fmt: skip
+from engine.type_words import nearest_name, words_of
+
 MOST_SHOWN = 60  # letters of a value that are shown
 
 
@@ -29,15 +26,9 @@ def fault_of(raw: Any, requests: Any) -> str:
     if asked is None:
         return f'a request says what it asks, as ask = "hello"; this one has no `ask`. There are: {", ".join(kinds)}'
     if not isinstance(asked, str) or asked not in kinds:
-        return f"there is no request {_shown(asked)}{meant(asked, list(kinds)) or '.'} There are: {', '.join(kinds)}"
+        return f"there is no request {_shown(asked)}{_meant(asked, list(kinds))} There are: {', '.join(kinds)}"
     faults = [text for text in _faults(asked, raw, kinds[asked]) if text]
     return ". ".join(faults) or f"{asked}: not understood"
-
-
-def meant(given: Any, known: Sequence[str]) -> str:
-    """A hint at what was meant; empty if nothing comes near."""
-    close = difflib.get_close_matches(str(given), known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _faults(asked: str, raw: dict[Any, Any], kind: Any) -> list[str]:
@@ -47,48 +38,26 @@ def _faults(asked: str, raw: dict[Any, Any], kind: Any) -> list[str]:
         if name != "ask" and name not in fields:
             known = [each for each in fields if each not in ("v", "id", "run")]
             there = f"It has: {', '.join(known)}" if known else "It has none of its own"
-            found.append(f"{asked}: there is no field {_shown(name)}{meant(name, known) or '.'} {there}")
+            found.append(f"{asked}: there is no field {_shown(name)}{_meant(name, known)} {there}")
     for name, field in fields.items():
         if name not in raw:
             if field.required:
-                found.append(f"{asked}: the field {name!r} is missing; it must be {must_be(field.type)}")
+                found.append(f"{asked}: the field {name!r} is missing; it must be {_must_be(field.type)}")
             continue
         try:
             msgspec.convert(raw[name], field.type)
         except (msgspec.ValidationError, OverflowError, RecursionError):
-            found.append(f"{asked}: {name} = {_shown(raw[name])} is not allowed; it must be {must_be(field.type)}")
+            found.append(f"{asked}: {name} = {_shown(raw[name])} is not allowed; it must be {_must_be(field.type)}")
     return found
 
 
-def must_be(kind: Any) -> str:
-    """What a field may be: "a whole number, at least 0, at most 512"."""
-    return _words(inspect.type_info(kind))
+def _must_be(kind: Any) -> str:
+    return words_of(inspect.type_info(kind))
 
 
-def _words(kind: inspect.Type) -> str:
-    if isinstance(kind, inspect.Metadata):
-        said = (kind.extra_json_schema or {}).get("description")
-        return str(said) if said else _words(kind.type)
-    if isinstance(kind, inspect.LiteralType):
-        return "one of " + ", ".join(repr(value) for value in kind.values)
-    if isinstance(kind, inspect.UnionType):
-        return " or ".join(_words(each) for each in kind.types)
-    if isinstance(kind, inspect.TupleType):
-        return f"{len(kind.item_types)} times {_words(kind.item_types[0])}"
-    if isinstance(kind, inspect.DictType) and isinstance(kind.value_type, inspect.BoolType):
-        return "a map of names to true or false" + ", not empty" * bool(kind.min_length)
-    if isinstance(kind, inspect.StrType):
-        limits = [f"at least {kind.min_length} letters" * bool(kind.min_length and kind.min_length > 1)]
-        limits += ["not empty"] * (kind.min_length == 1)
-        limits += [f"at most {kind.max_length} letters"] * (kind.max_length is not None)
-        return ", ".join(["text", *filter(None, limits)])
-    if isinstance(kind, (inspect.IntType, inspect.FloatType)):
-        words = ["a whole number" if isinstance(kind, inspect.IntType) else "a number"]
-        for limit, phrase in ((kind.gt, "above"), (kind.ge, "at least"), (kind.lt, "below"), (kind.le, "at most")):
-            if limit is not None:
-                words.append(f"{phrase} {limit:g}")
-        return ", ".join(words)
-    return _KINDS.get(type(kind), "of another kind")
+def _meant(given: Any, known: Sequence[str]) -> str:
+    near = nearest_name(given, known)
+    return f"; did you mean {near!r}?" if near else "."
 
 
 def _a_kind(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from functools import cache
 from typing import Any
@@ -12,6 +11,7 @@ from msgspec import inspect
 
 from engine.experiment import Experiment, Section
 from engine.toml_text import literal
+from engine.type_words import nearest_name, plain_type, words_of
 
 SECTIONS: dict[str, Any] = {field.name: field.type for field in msgspec.structs.fields(Experiment)}
 
@@ -32,44 +32,23 @@ def nearest(name: str) -> str:
         whole = [f"{other}.{name}" for other in SECTIONS if name in fields_of(other) and name != "enabled"]
         if whole:
             return f"Did you mean {' or '.join(whole)}?"
-        close = difflib.get_close_matches(name, SECTIONS, n=1)
-        if close:
-            return f"Nearest: [{close[0]}]."
+        if close := nearest_name(name, SECTIONS):
+            return f"Nearest: [{close}]."
         keys = {known: f"{other}.{known}" for other in reversed(SECTIONS) for known in fields_of(other)}
-        close = difflib.get_close_matches(name, keys, n=1, cutoff=0.75)
-        return f"Did you mean {keys[close[0]]}?" if close else f"Sections: {', '.join(SECTIONS)}."
-    close = difflib.get_close_matches(key, fields_of(section), n=1)
-    if close:
-        return f"Nearest: {section}.{close[0]}."
+        close = nearest_name(name, keys, cutoff=0.75)
+        return f"Did you mean {keys[close]}?" if close else f"Sections: {', '.join(SECTIONS)}."
+    if close := nearest_name(key, fields_of(section)):
+        return f"Nearest: {section}.{close}."
     elsewhere = [f"{other}.{key}" for other in SECTIONS if key in fields_of(other) and key != "enabled"]
     if elsewhere:
         return f"Nearest: {elsewhere[0]}."
-    everything = [f"{other}.{known}" for other in SECTIONS for known in fields_of(other)]
-    close = difflib.get_close_matches(name, everything, n=1)
-    return f"Nearest: {close[0]}." if close else ""
+    close = nearest_name(name, [f"{other}.{known}" for other in SECTIONS for known in fields_of(other)])
+    return f"Nearest: {close}." if close else ""
 
 
 def allowed(field: msgspec.structs.FieldInfo) -> str:
     """What a key may be: "a whole number, at least 3, at most 255"."""
-    kind = inspect.type_info(field.type)
-    if isinstance(kind, inspect.Metadata):
-        kind = kind.type
-    if isinstance(kind, inspect.LiteralType):
-        return "one of " + ", ".join(literal(value) for value in sorted(kind.values, key=str))
-    if isinstance(kind, inspect.BoolType):
-        return "true or false"
-    if isinstance(kind, inspect.StrType):
-        limits = [f"at least {kind.min_length} letters" * bool(kind.min_length and kind.min_length > 1)]
-        limits += ["not empty"] * (kind.min_length == 1)
-        limits += [f"at most {kind.max_length} letters"] * (kind.max_length is not None)
-        return ", ".join(["text", *filter(None, limits)])
-    if isinstance(kind, (inspect.IntType, inspect.FloatType)):
-        words = ["a whole number" if isinstance(kind, inspect.IntType) else "a number"]
-        for limit, phrase in ((kind.gt, "above"), (kind.ge, "at least"), (kind.lt, "below"), (kind.le, "at most")):
-            if limit is not None:
-                words.append(f"{phrase} {limit:g}")
-        return ", ".join(words)
-    return "a list of texts"
+    return words_of(plain_type(field.type), literal)
 
 
 def unlike(value: Any) -> str:
@@ -103,9 +82,7 @@ def from_text(text: str, section: str, key: str) -> Any:
         parsed = {}
     value = parsed.get("value", text)
     if field is not None:
-        kind = inspect.type_info(field.type)
-        if isinstance(kind, inspect.Metadata):
-            kind = kind.type
+        kind = plain_type(field.type)
         if isinstance(kind, (inspect.StrType, inspect.LiteralType)):
             return value if isinstance(value, str) else text
         if isinstance(kind, inspect.BoolType) and text.lower() in ("true", "false"):

@@ -6,7 +6,6 @@ the run expects.
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from bridge.wire import Answer
 from engine.clocks import NS, monotonic_ns
 from engine.errors import SettingsError
 from engine.frames import TimeSource
+from engine.type_words import nearest_name
 
 
 class Camera(Scene, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,8 +113,8 @@ class SimulatedCamera:
         except msgspec.ValidationError as error:
             names = list(Camera.__struct_fields__)
             unknown = next((name for name in options if name not in names), "")
-            near = difflib.get_close_matches(unknown, names, 1)
-            hint = f". Did you mean {near[0]}?" if near else f". There are: {', '.join(sorted(names))}"
+            near = nearest_name(unknown, names)
+            hint = f". Did you mean {near}?" if near else f". There are: {', '.join(sorted(names))}"
             raise SettingsError(f"source: simulated: {error}{hint if unknown else ''}") from None
         if camera.dtype not in ("uint8", "uint16") or min(camera.width, camera.height, camera.fps) <= 0:
             raise SettingsError("source: simulated: width, height and fps above 0; dtype uint8 or uint16")

@@ -64,10 +64,10 @@ class _Commands(click.Group):
         try:
             return super().resolve_command(context, args)
         except click.UsageError as error:
-            import difflib
+            from engine.type_words import nearest_name
 
-            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"Nearest: {close[0]}." if close else "See ringtrack --help."
+            near = nearest_name(args[0], COMMANDS)
+            hint = f"Nearest: {near}." if near else "See ringtrack --help."
             raise click.UsageError(f"{args[0]}: no such command. {hint}", error.ctx) from None
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
