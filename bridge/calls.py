@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from bridge import control_wire as wire
 from bridge.clear import address_beside
 from bridge.control_faults import fault_of
+from engine.addresses import is_loopback
 from engine.errors import PeerError, RingtrackError, SettingsError
-from engine.settings_rules import is_loopback
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,8 +25,8 @@ from bridge import control_wire as wire
 from bridge.clear import ClearPixels
 from bridge.desk import Desk, Found, Later
 from bridge.keys import Guard, serve_with_keys
+from engine.addresses import is_loopback, parse_address
 from engine.errors import RingtrackError, SettingsError
-from engine.settings_rules import is_loopback, parse_address
 
 if TYPE_CHECKING:
     from engine.process import Job

@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 
 from bridge.sender import Outcome, Sender
 from bridge.wire import Verdict
+from engine.addresses import is_loopback, parse_address
 from engine.errors import PeerError, SettingsError
 from engine.keys import keys_folder
-from engine.settings_rules import is_loopback, parse_address
-
-_KINDS = ("uint8", "uint16")
 
 
 class Uploads:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.experiment import region_of
+from engine.regions import are_inside, region_of
 
 Chosen = Callable[[NDArray[Any]], NDArray[np.bool_]]
 """Given a frame's rows: which of them."""
@@ -29,7 +29,7 @@ def parse_chosen(text: str) -> Chosen:
         y0, y1, x0, x1 = region_of(rest)
         if not (0 <= y0 < y1 and 0 <= x0 < x1):
             raise ValueError(text)
-        return lambda rows: _inside(rows, y0, y1, x0, x1)
+        return lambda rows: are_inside(rows, y0, y1, x0, x1)
     ranges = parse_ranges(text)
     lows, highs = (np.array(ends, np.int64) for ends in zip(*ranges))
     return lambda rows: _between(rows["particle"], lows, highs)
@@ -52,9 +52,3 @@ def parse_ranges(text: str) -> tuple[tuple[int, int], ...]:
 def _between(particles: NDArray[np.int64], lows: NDArray[np.int64], highs: NDArray[np.int64]) -> NDArray[np.bool_]:
     within: NDArray[np.bool_] = (particles[:, None] >= lows) & (particles[:, None] <= highs)
     return np.asarray(within.any(axis=1))
-
-
-def _inside(rows: NDArray[Any], y0: int, y1: int, x0: int, x1: int) -> NDArray[np.bool_]:
-    y, x = rows["y"], rows["x"]
-    inside: NDArray[np.bool_] = (y >= y0) & (y < y1) & (x >= x0) & (x < x1)
-    return inside

@@ -15,19 +15,12 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from engine.regions import region_of
+
 Note = str | int | float | bool
 
 Flag = Annotated[bool, Meta()]
 NonNegative = Annotated[float, Meta(ge=0)]
-
-
-def region_of(text: str) -> tuple[int, int, int, int]:
-    """y0, y1, x0, x1 of "y0:y1, x0:x1"; an end of 0 is the frame's. Raises ValueError if it is not of that form."""
-    if not text:
-        return (0, 0, 0, 0)
-    rows, _, columns = text.partition(",")
-    (y0, _, y1), (x0, _, x1) = (part.strip().partition(":") for part in (rows, columns))
-    return (int(y0 or 0), int(y1 or 0), int(x0 or 0), int(x1 or 0))
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

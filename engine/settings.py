@@ -22,8 +22,9 @@ import msgspec
 
 from engine.errors import SettingsError
 from engine.experiment import Experiment, Section
+from engine.settings_faults import Fault, Given
 from engine.settings_names import SECTIONS, allowed, fields_of, from_text, nearest, unlike
-from engine.settings_rules import Fault, Given, check
+from engine.settings_rules import check
 from engine.toml_lines import key_lines
 from engine.toml_text import literal
 

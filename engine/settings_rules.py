@@ -1,44 +1,21 @@
-"""Rules that tie settings together, or to this machine. Each yields what is wrong, and what would be right."""
+"""Rules that tie settings together. Each yields what is wrong, and what would be right.
+
+What the machine has to have for them is in `engine.machine_rules`; limits of a single key are in `engine.experiment`.
+"""
 
 from __future__ import annotations
 
 import importlib
-import ipaddress
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping
 
-from engine.experiment import Experiment, region_of
-from engine.keys import has_server_keys, keys_folder
+from engine.addresses import is_loopback, parse_address
+from engine.cores import parse_cores
+from engine.experiment import Experiment
+from engine.machine_rules import MACHINE_RULES
+from engine.regions import region_of
+from engine.settings_faults import Fault, Given, Rule
 from engine.toml_text import literal
-
-
-@dataclass(frozen=True)
-class Given:
-    """A value that somebody gave, and where: "experiment.toml, line 14"."""
-
-    value: Any
-    place: str
-    faulty: bool = False
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong: subject, fact and limit, place, remedy."""
-
-    key: str
-    fact: str
-    place: str = ""
-    remedy: str = ""
-    depends_on: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        place = f" ({self.place})" if self.place else ""
-        remedy = f". {self.remedy}" if self.remedy else ""
-        return f"{self.key}: {self.fact}{place}{remedy}"
 
 
 def check(experiment: Experiment, given: Mapping[str, Given], *, machine: bool) -> list[Fault]:
@@ -53,46 +30,6 @@ def check(experiment: Experiment, given: Mapping[str, Given], *, machine: bool) 
             placed = next((given[key].place for key in involved if key in given), "our default")
             faults.append(Fault(fault.key, fault.fact, placed, fault.remedy))
     return faults
-
-
-def parse_cores(text: str) -> tuple[int, ...]:
-    """ "2-37,40" as core numbers in order, none twice. Raises ValueError if it is not of that form."""
-    cores: set[int] = set()
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        first, dash, last = (piece.strip() for piece in part.partition("-"))
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise ValueError(part)
-        stretch = range(int(first), int(last if dash else first) + 1)
-        if not stretch or len(stretch) > 4096:
-            raise ValueError(part)
-        cores.update(stretch)
-    return tuple(sorted(cores))
-
-
-def parse_address(text: str, *, scheme: str = "tcp://") -> tuple[str, int]:
-    """Host and port of "tcp://host:port" (or "host:port" where `scheme` is empty). Raises ValueError."""
-    host, colon, port = text.removeprefix(scheme).rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not text.startswith(scheme) or not colon or not host or "/" in host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(text)
-    return host, int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs on this computer can reach a server that listens there."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def existing_cores() -> tuple[int, ...]:
-    """The cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
 
 
 def _diameter(e: Experiment) -> Iterator[Fault]:
@@ -184,6 +121,22 @@ def _addresses(e: Experiment) -> Iterator[Fault]:
         taken.setdefault(port, key)
 
 
+def _peer(e: Experiment, key: str, text: str, scheme: str) -> Iterator[Fault]:
+    """The address of a program that this run talks to."""
+    try:
+        host, port = parse_address(text, scheme=scheme)
+    except ValueError:
+        yield Fault(key, f"{literal(text)} is no address; it must be {literal(scheme + 'host:port')}")
+        return
+    if not is_loopback(host) and not e.network.remote:
+        yield Fault(
+            key,
+            f"{literal(text)} is another computer, which must be allowed explicitly",
+            remedy=f'Write remote = true under [network], or use "{scheme}127.0.0.1:{port}".',
+            depends_on=("network.remote",),
+        )
+
+
 _PARTICLE_FIELDS = (
     "x", "y", "vx", "vy", "mass", "signal", "raw_mass", "ecc", "size", "ep", "age", "saturated",
 )  # fmt: skip
@@ -201,18 +154,7 @@ def _lsl(e: Experiment) -> Iterator[Fault]:
     if len(set(lsl.fields)) < len(lsl.fields):
         yield Fault("lsl.fields", "a field stands there twice")
     if lsl.labrecorder:
-        try:
-            host, port = parse_address(lsl.labrecorder, scheme="")
-        except ValueError:
-            yield Fault("lsl.labrecorder", f'{literal(lsl.labrecorder)} is no address; it must be "host:port"')
-            return
-        if not is_loopback(host) and not e.network.remote:
-            yield Fault(
-                "lsl.labrecorder",
-                f"{literal(lsl.labrecorder)} is another computer, which must be allowed explicitly",
-                remedy=f'Write remote = true under [network], or use "127.0.0.1:{port}".',
-                depends_on=("network.remote",),
-            )
+        yield from _peer(e, "lsl.labrecorder", lsl.labrecorder, "")
 
 
 def _slm(e: Experiment) -> Iterator[Fault]:
@@ -235,45 +177,13 @@ def _slm(e: Experiment) -> Iterator[Fault]:
         )  # fmt: skip
     scheme = slm.display.partition(":")[0]
     if scheme in ("udp", "tcp"):
-        try:
-            host, port = parse_address(slm.display, scheme=f"{scheme}://")
-        except ValueError:
-            yield Fault("slm.display", f'{literal(slm.display)} is no address; it must be "{scheme}://host:port"')
-            return
-        if not is_loopback(host) and not e.network.remote:
-            yield Fault(
-                "slm.display",
-                f"{literal(slm.display)} is another computer, which must be allowed explicitly",
-                remedy=f'Write remote = true under [network], or use "{scheme}://127.0.0.1:{port}".',
-                depends_on=("network.remote",),
-            )
+        yield from _peer(e, "slm.display", slm.display, f"{scheme}://")
     elif not re.fullmatch(r"simulated|window:\d+|slmsuite:[\w.]+:\w+", slm.display):
         yield Fault(
             "slm.display",
             f"{literal(slm.display)} is none; there are simulated, window:SCREEN, udp://host:port, tcp://host:port and "
             "slmsuite:MODULE:CLASS",
         )
-
-
-def _keys(e: Experiment) -> Iterator[Fault]:
-    if e.camera.encrypt and not has_server_keys():
-        yield Fault(
-            "camera.encrypt", f"true, and there are no keys in {keys_folder()}",
-            remedy="Make them with `ringtrack keys`, and copy client.key_secret and server.key to the camera PC.",
-        )  # fmt: skip
-
-
-def _slm_files(e: Experiment) -> Iterator[Fault]:
-    if not e.slm.enabled:
-        return
-    if not e.slm.registration:
-        yield Fault(
-            "slm.registration", "is missing: where is the light?", remedy="Make it with `ringtrack slm register`."
-        )
-    for name in ("registration", "flatness", "table"):
-        path = getattr(e.slm, name)
-        if path and not Path(path).is_file():
-            yield Fault(f"slm.{name}", f"there is no file {literal(path)} (looked for it in {Path.cwd()})")
 
 
 def _plain_name(e: Experiment) -> Iterator[Fault]:
@@ -290,23 +200,6 @@ def _cores_form(e: Experiment) -> Iterator[Fault]:
     except ValueError as error:
         yield Fault(
             "tracking.cores", f'{literal(e.tracking.cores)} is not understood at "{error}"; it must be as in "2-37,40"'
-        )
-
-
-def _cores_exist(e: Experiment) -> Iterator[Fault]:
-    try:
-        wanted = parse_cores(e.tracking.cores)
-    except ValueError:
-        return
-    here = existing_cores()
-    absent = [core for core in wanted if core not in here]
-    if absent:
-        listed = ", ".join(map(str, absent[:8])) + (", …" if len(absent) > 8 else "")
-        noun, verb = ("core", "does") if len(absent) == 1 else ("cores", "do")
-        yield Fault(
-            "tracking.cores",
-            f"{noun} {listed} {verb} not exist on this machine; it has {len(here)}: {_stretches(here)}",
-            remedy='Empty ("") means chosen.',
         )
 
 
@@ -370,31 +263,6 @@ def _crops(e: Experiment) -> Iterator[Fault]:
         )
 
 
-def _calibration_files(e: Experiment) -> Iterator[Fault]:
-    for name in e.correction.FILES:
-        path = getattr(e.correction, name)
-        if path and not Path(path).is_file():
-            yield Fault(
-                f"correction.{name}",
-                f"there is no file {literal(path)} (looked for it in {Path.cwd()})",
-                remedy=f"`ringtrack calibrate {name.replace('_', '-')} SOURCE` makes it."
-                if name != "mask"
-                else "Save a boolean array of the frame's shape with numpy.save.",
-            )
-
-
-def _stretches(cores: tuple[int, ...]) -> str:
-    """Core numbers in the form that `parse_cores` reads."""
-    parts: list[list[int]] = []
-    for core in cores:
-        if parts and core == parts[-1][1] + 1:
-            parts[-1][1] = core
-        else:
-            parts.append([core, core])
-    return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in parts)
-
-
-Rule = Callable[[Experiment], Iterator[Fault]]
 RULES: tuple[Rule, ...] = (
     _plain_name,
     _bits,
@@ -411,4 +279,3 @@ RULES: tuple[Rule, ...] = (
     _crops,
     _adaptive_below_range,
 )
-MACHINE_RULES: tuple[Rule, ...] = (_cores_exist, _calibration_files, _slm_files, _keys)

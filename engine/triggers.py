@@ -12,10 +12,9 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
-from engine.experiment import region_of
+from engine.regions import are_inside, region_of
 
 _COUNT = re.compile(r"count\s*(>=|<=|>|<)\s*(\d+)")
 _COMPARED: dict[str, Callable[[int, int], bool]] = {
@@ -48,12 +47,7 @@ def parse_trigger(text: str) -> Trigger | None:
         y0, y1, x0, x1 = region_of(rest)
         if not (y0 < y1 and x0 < x1):
             raise ValueError(text)
-        return Trigger(text, lambda rows: _any_inside(rows, y0, y1, x0, x1))
+        return Trigger(text, lambda rows: bool(are_inside(rows, y0, y1, x0, x1).any()))
     if kind == "marker" and rest.strip():
         return Trigger(text, words=rest.strip())
     raise ValueError(text)
-
-
-def _any_inside(rows: NDArray[Any], y0: int, y1: int, x0: int, x1: int) -> bool:
-    y, x = rows["y"], rows["x"]
-    return bool(np.any((y >= y0) & (y < y1) & (x >= x0) & (x < x1)))

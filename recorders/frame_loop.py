@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.clocks import monotonic_ns
-from engine.experiment import region_of
 from engine.frames import Kind
 from engine.process import Job, Log
+from engine.regions import region_of
 from engine.shm.cursors import Gap, LosslessReader
 from engine.shm.ring import OverrunError
 from recorders.inbox import NAME as INBOX

@@ -23,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.clocks import measure_utc_offset
+from engine.cores import existing_cores
 from engine.errors import MachineError
-from engine.experiment import Experiment, region_of
+from engine.experiment import Experiment
 from engine.process import Job
-from engine.settings_rules import existing_cores
+from engine.regions import region_of
 from recorders import h5clear
 from recorders.frame_loop import COUNTERS, record_frames, threads_for
 from recorders.metadata import FORMAT

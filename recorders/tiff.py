@@ -21,11 +21,12 @@ import tifffile
 from numpy.typing import NDArray
 
 from engine.clocks import measure_utc_offset
+from engine.cores import existing_cores
 from engine.errors import MachineError
-from engine.experiment import Experiment, region_of
+from engine.experiment import Experiment
 from engine.frames import FRAME_META
 from engine.process import Job
-from engine.settings_rules import existing_cores
+from engine.regions import region_of
 from recorders.frame_loop import COUNTERS, record_frames, threads_for
 from recorders.pace import Pace, announce, measured
 from recorders.room import free_bytes

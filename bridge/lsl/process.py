@@ -19,10 +19,10 @@ from bridge.lsl.incoming import Incoming
 from bridge.lsl.labrecorder import LabRecorder
 from bridge.lsl.machine import configure, load
 from bridge.lsl.samples import Sampler, frames_lost
+from engine.addresses import parse_address
 from engine.clocks import NS, monotonic_ns
 from engine.frames import Kind
 from engine.process import Job, Log
-from engine.settings_rules import parse_address
 from engine.shm.cursors import FollowingReader, Gap
 from engine.shm.ledger import LedgerOverrunError
 from engine.shm.ring import OverrunError

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from engine.settings_rules import is_loopback
+from engine.addresses import is_loopback
 
 FILE = "web.json"
 EVERYWHERE = ("*", "0.0.0.0", "::")

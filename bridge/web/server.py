@@ -21,7 +21,7 @@ from bridge.control import local_address
 from bridge.web.access import Access, write_addresses
 from bridge.web.studio import Studio
 from bridge.web.visitors import LARGEST_MESSAGE, application
-from engine.settings_rules import is_loopback, parse_address
+from engine.addresses import is_loopback, parse_address
 from engine.shm.wakeup import LONGEST_S
 
 if TYPE_CHECKING:

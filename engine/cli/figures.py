@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.cores import existing_cores, parse_cores
 from engine.experiment import Experiment, Tracking
 from engine.frames import FRAME_META
 from engine.rows import RESULT_META, ROW
-from engine.settings_rules import existing_cores, parse_cores
 
 if TYPE_CHECKING:
     from recorders.pace import Pace

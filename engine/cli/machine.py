@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engine.cli.doctor import Finding
 from engine.cli.output import size
-from engine.settings_rules import existing_cores
+from engine.cores import existing_cores
 from engine.shm.segment import PREFIX
 
 NEEDED = ("numpy", "numba", "pyzmq", "msgspec", "h5py", "tifffile", "watchdog", "psutil", "click")

@@ -111,7 +111,7 @@ def command(
 
 def check_address(address: str) -> None:
     """Refuse what is no address."""
-    from engine.settings_rules import parse_address
+    from engine.addresses import parse_address
 
     try:
         parse_address(address)

@@ -151,7 +151,7 @@ def _cores_for(experiment: Experiment, names: list[str]) -> dict[str, tuple[int,
 
     With `tracking.cores` the trackers get those, one each in turn, and the others stay off them where that leaves any.
     """
-    from engine.settings_rules import parse_cores
+    from engine.cores import parse_cores
 
     trackers = [name for name in names if name.startswith("tracker")]
     usable = sorted(os.sched_getaffinity(0))

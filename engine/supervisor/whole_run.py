@@ -20,13 +20,13 @@ import msgspec
 
 from bridge.web.access import page_lines
 from engine import runs
+from engine.addresses import parse_address
 from engine.clocks import measure_utc_offset
 from engine.errors import MachineError, SettingsError
 from engine.experiment import Experiment
 from engine.plan import Plan
 from engine.process import Log
 from engine.rings import Rings
-from engine.settings_rules import parse_address
 from engine.shm.ring import OverrunError
 from engine.shm.segment import NoRoomError, sweep
 from engine.supervisor import kernels

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from engine.cores import existing_cores, parse_cores
 from engine.errors import SettingsError
 from engine.experiment import Camera, Experiment
 from engine.experiment import Correction as Settings
-from engine.settings_rules import existing_cores, parse_cores
 from engine.workers.centroids import CentroidDetector
 from engine.workers.corrected import CorrectedDetector
 from engine.workers.correction import Correction

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.addresses import parse_address
 from engine.cli.init import first_text
+from engine.cores import existing_cores, parse_cores
 from engine.errors import SettingsError
 from engine.experiment import Camera, Experiment, Section
 from engine.settings import _built, _parsed
-from engine.settings_rules import Fault, existing_cores, parse_address, parse_cores
+from engine.settings_faults import Fault
 
 
 def refused(path: Path | None, overrides: tuple[str, ...] = (), environ: dict[str, str] | None = None) -> str:

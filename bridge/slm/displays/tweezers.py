@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from bridge.slm.displays.base import DisplayError, Picture
 from bridge.slm.hologram import Trap
-from engine.settings_rules import parse_address
+from engine.addresses import parse_address
 
 LARGEST = 60_000
 AGAIN_S = 0.04
