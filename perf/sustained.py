@@ -32,7 +32,7 @@ from engine.supervisor import RunSummary, start
 from perf.common import arguments, machine, report, say
 from perf.main_job import Onlooker, Watched, experiment_for
 from recorders.image_check import check_images
-from recorders.images import chunk
+from recorders.packed import chunk
 from recorders.parts import part_paths
 from recorders.playback import Recording
 from recorders.run import Run

@@ -13,18 +13,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from engine.errors import MachineError
-from recorders import h5clear
-from recorders.images import chunk
+from recorders.hdf5new import create, open_to_readers
 from recorders.metadata import FORMAT
-from recorders.naming import give_name, start
-from recorders.room import free_bytes
-from recorders.shuffle import shuffled
+from recorders.packed import chunk, filters
+from recorders.room import refuse_if_full
 from recorders.tables import Table, unwritten
 
 CROP_ROWS = np.dtype(
@@ -42,7 +38,7 @@ CROP_ROWS = np.dtype(
 )
 CHUNK_BYTES = 1 << 18
 ROWS_IN_CHUNK = 4096
-MIN_FREE_BYTES = 64 * 1024 * 1024
+SPARE_BYTES = 16 * CHUNK_BYTES
 
 
 def corners(rows: Table, size: int, shape_hw: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -66,8 +62,6 @@ class CropFile:
 
     def __init__(self, path: Path, size: int, dtype: str, level: int = 1) -> None:
         """Make the file; it must not exist. Raises FileExistsError, MachineError."""
-        import hdf5plugin
-
         self.path = path
         self._level, self._size = level, size
         self._per_chunk = max(1, CHUNK_BYTES // (size * size * np.dtype(dtype).itemsize))
@@ -76,27 +70,18 @@ class CropFile:
         self._held_crops = 0  # in _waiting
         self._written = 0  # crops in full chunks
         self.count = 0
-        self._refuse_if_full(CHUNK_BYTES)
-        try:
-            making = start(path)
-            self._file = h5py.File(making, "x", libver=("v110", "v110"))
-        except FileExistsError:
-            raise
-        except OSError as error:
-            raise MachineError(f"{path.parent} cannot be written: {os.strerror(error.errno or 5)}") from None
+        refuse_if_full(path.parent, "crops", SPARE_BYTES)
+        self._file, making = create(path)
         self._file.attrs["ringtrack_format"] = FORMAT
         self._crops = self._file.create_dataset(
             "crops", (0, size, size), dtype, maxshape=(None, size, size), chunks=(self._per_chunk, size, size),
-            shuffle=True, **hdf5plugin.Zstd(clevel=level),
+            **filters(level),
         )  # fmt: skip
         self._table = self._file.create_dataset(
             "crop_rows", (0,), CROP_ROWS, maxshape=(None,), chunks=(ROWS_IN_CHUNK,), fillvalue=unwritten(CROP_ROWS)
         )
-        self._file.swmr_mode = True
-        self._held = h5clear.hold(making)
-        self._file.flush()
-        give_name(making, path)
-        shuffled(np.zeros((2, 2), dtype))  # compiled, or loaded, before the first frame
+        self._held = open_to_readers(self._file, making, path)
+        chunk(np.zeros((2, 2), dtype), level)  # compiled, or loaded, before the first frame
 
     @property
     def bytes(self) -> int:
@@ -122,7 +107,7 @@ class CropFile:
         """Crops first: a row of /crop_rows says that its crop is there."""
         if not self._rows:
             return
-        self._refuse_if_full(CHUNK_BYTES)
+        refuse_if_full(self.path.parent, "crops", SPARE_BYTES)
         self._write_crops()
         self._file.flush()
         rows = np.concatenate(self._rows)
@@ -155,11 +140,3 @@ class CropFile:
         self._written += full
         self._waiting = [waiting[full:]] if full < len(waiting) else []
         self._held_crops = len(waiting) - full
-
-    def _refuse_if_full(self, wanted: int) -> None:
-        free = free_bytes(self.path.parent, "crops")
-        if free < MIN_FREE_BYTES + 16 * wanted:
-            raise MachineError(
-                f'recorder "crops" stopped: {self.path.parent} is full ({free / 2**30:.1f} GiB free). Particles are '
-                "still being recorded."
-            )

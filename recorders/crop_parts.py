@@ -16,6 +16,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from recorders.crop_file import CROP_ROWS
+from recorders.packed import register_filter
 from recorders.parts import RunError, opened, part_paths
 from recorders.tables import Table
 
@@ -34,10 +35,7 @@ class Crops:
         self._parts = list(parts_of_crops(first))
         if not self._parts:
             raise RunError(f"{first} does not exist: this run kept no crops (record.crop_size)")
-        try:
-            import hdf5plugin  # noqa: F401  registers the filter
-        except ImportError:
-            raise RunError("the crops are compressed by Zstandard: pip install hdf5plugin") from None
+        register_filter("crops")
         self._starts = np.cumsum([0, *(len(rows) for _, rows in self._parts)])
         with opened(self._parts[0][0]) as file:
             self.size, self.dtype = int(file["crops"].shape[1]), file["crops"].dtype
@@ -143,11 +141,10 @@ def check_crops(first: Path, progress: Callable[[int, int], None] | None = None)
     """Read every crop, chunk by chunk, and compare it with its checksum: how many there are, and what is wrong."""
     faults: list[str] = []
     parts = list(parts_of_crops(first))
+    register_filter("crops")
     total, done = sum(len(rows) for _, rows in parts), 0
     for path, rows in parts:
         with opened(path) as file:
-            import hdf5plugin  # noqa: F401  registers the filter
-
             crops = file["crops"]
             for start in range(0, len(rows), crops.chunks[0]):
                 part = rows[start : start + crops.chunks[0]]

@@ -22,14 +22,13 @@ from numpy.typing import NDArray
 
 from engine.chosen import Chosen, parse_chosen
 from engine.clocks import measure_utc_offset, monotonic_ns
-from engine.errors import MachineError
 from engine.process import Job, Log
 from engine.rows import State
 from engine.shm.cursors import Gap, LosslessReader
 from engine.shm.ring import OverrunError, Ring
 from recorders.crop_file import CropFile, corners, cut
 from recorders.crop_parts import last_frame_of
-from recorders.images import leave
+from recorders.hdf5new import stopped_writing
 from recorders.inbox import NAME as INBOX
 from recorders.loop import COUNTERS, record
 from recorders.parts import Position, part_path, part_paths
@@ -183,10 +182,6 @@ def main(job: Job) -> int:
     try:
         # Frames are held until they are flushed: that may take no more than a quarter of their ring.
         record(job, recorder, arrived=recorder.arrived, most_places=max(1, job.frames.slots // 4))
-    except MachineError:
-        raise
     except OSError as error:
-        why = str(error).partition("error message = '")[2].partition("'")[0] or str(error)
-        said = f'recorder "crops" stopped: {job.run_folder} could not be written: {why}.'
-        leave(job, f"{said} Particles are still being recorded.")
+        stopped_writing(job, error)
     return 0

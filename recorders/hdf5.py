@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,6 +20,7 @@ from engine.live import Recording
 from engine.process import Job
 from engine.rows import State
 from recorders.hdf5file import DiskError, RunFile
+from recorders.hdf5new import leave
 from recorders.inbox import Inbox
 from recorders.loop import COUNTERS, record
 from recorders.metadata import About
@@ -156,17 +155,10 @@ def main(job: Job) -> int:
             try:
                 recorder.abandon()
             except DiskError:  # not even that: the disk has been filled meanwhile
-                _leave(error)
+                leave(str(error))
             raise
-        _leave(error)
+        leave(str(error))
     return 0
-
-
-def _leave(error: DiskError) -> NoReturn:
-    """End at once: HDF5 would try to write again when the interpreter ends, and crash."""
-    sys.stderr.write(f"{error}\n")
-    sys.stderr.flush()
-    os._exit(error.exit_status)
 
 
 def _json_of(packed: bytes, size: int) -> str:

@@ -6,8 +6,8 @@ whole after `kill -9`. The file gets its name when all that is made, and is neve
 the v110 format (pandas and R open it); its tables carry no filter (a compressed chunk that is written again at every
 flush makes the file five times larger).
 
-A write that failed leaves HDF5 in a state in which closing the file crashes the process (HDF5 2.0: segmentation
-fault): after `DiskError` the file is to be left as it is, and the process to end by `os._exit`.
+After a `DiskError` that is not `intact` the file is to be left as it is, and the process to end by
+`recorders.hdf5new.leave`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ import numpy.typing as npt
 from engine.accounting import LOSS, Cause, Step
 from engine.errors import MachineError
 from engine.rows import RESULT_META, State
-from recorders import h5clear
+from recorders.hdf5new import cannot_be_written, create, open_to_readers, why
 from recorders.metadata import About, write_about, write_metrics
-from recorders.naming import give_name, start
 from recorders.particles import Particles, make_particles, write_particles
 from recorders.room import gone
 from recorders.slm import write_slm
@@ -94,7 +93,8 @@ class RunFile:
         self._waiting_count = 0
         self._gathered = {name: _Gathered(dtype) for name, dtype in TABLES.items()}
         self._particles = Particles()
-        self._file, making = _create(path)
+        _refuse_to_start_if_full(path.parent)
+        self._file, making = create(path)
         write_about(self._file, about)
         for name, dtype in TABLES.items():
             chunk_bytes = CHUNK_BYTES if name in ("tracks", "frames") else SMALL_CHUNK_BYTES
@@ -111,10 +111,8 @@ class RunFile:
             self._file.create_dataset(f"index/{name}", shape=(0, 2), maxshape=(None, 2), chunks=(1024, 2), dtype="<i8")
         make_particles(self._file)
         write_metrics(self._file, {"first_frame": -1, "last_frame": -1})
-        self._file.swmr_mode = True
-        self._held = h5clear.hold(making)  # before it has a name under which its mark could be taken away
         self.flush()
-        give_name(making, path)
+        self._held = open_to_readers(self._file, making, path)
 
     def frame(self, meta: np.void, rows: Table) -> None:
         """Take a frame that arrived (a RESULT_META record) and its rows. Frames and losses come in order."""
@@ -277,10 +275,9 @@ class _Writing:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if isinstance(error, (OSError, RuntimeError)):
-            why = str(error).partition("error message = '")[2].partition("'")[0] or str(error)
             raise DiskError(
-                f'recorder "hdf5" stopped: {self._path} could not be written: {why}. It stays readable up to its last '
-                "flush.",
+                f'recorder "hdf5" stopped: {self._path} could not be written: {why(error)}. It stays readable up to '
+                "its last flush.",
                 intact=False,
             ) from error
 
@@ -343,19 +340,13 @@ def index_of(dataset: h5py.Dataset) -> npt.NDArray[np.int64]:
     return np.array(table, "<i8").reshape(-1, 2)
 
 
-def _create(path: Path) -> tuple[h5py.File, Path]:
-    """A new file, and the name that it has until it is given the real one."""
+def _refuse_to_start_if_full(folder: Path) -> None:
     try:
-        making = start(path)
-        free = shutil.disk_usage(path.parent).free
-        if free < 2 * MIN_FREE_BYTES:
-            raise MachineError(
-                f'recorder "hdf5" does not start: {path.parent} is full ({free / 2**20:.0f} MiB free, at least '
-                f"{2 * MIN_FREE_BYTES / 2**20:.0f} wanted). Make room, or set experiment.data to another folder."
-            )
-        return h5py.File(making, "x", libver=("v110", "v110")), making
-    except FileExistsError:
-        raise
+        free = shutil.disk_usage(folder).free
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno else str(error)
-        raise MachineError(f"{path.parent} cannot be written: {why}. Set experiment.data to another folder.") from None
+        raise cannot_be_written(folder, error) from None
+    if free < 2 * MIN_FREE_BYTES:
+        raise MachineError(
+            f'recorder "hdf5" does not start: {folder} is full ({free / 2**20:.0f} MiB free, at least '
+            f"{2 * MIN_FREE_BYTES / 2**20:.0f} wanted). Make room, or set experiment.data to another folder."
+        )

@@ -1,9 +1,5 @@
 """The recorder of camera frames: `images_run_001.h5`, each frame one chunk, shuffled and compressed by Zstandard.
 
-The filters are the ordinary ones (shuffle, and Zstandard with the number 32015), so whoever has hdf5plugin reads the
-dataset like any other; they are applied here, by several threads outside of HDF5's lock, and the chunks are written as
-they are. That is 2.2 times as fast as HDF5's own pipeline and eight times as fast as Zstandard without the shuffle.
-
     /images   (frames, height, width)     raw pixels
     /frames   (frames,)                   number, camera counter, camera time in UTC nanoseconds, checksum of each
 
@@ -14,11 +10,9 @@ gets a link: `tracking_run_001.h5:/images`. A recorder that died goes on in anot
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,15 +22,14 @@ from engine.errors import MachineError
 from engine.experiment import Experiment
 from engine.process import Job
 from engine.regions import region_of
-from recorders import h5clear
 from recorders.frame_loop import COUNTERS, record_frames, threads_for
+from recorders.hdf5new import create, leave, open_to_readers, stopped_writing
 from recorders.metadata import FORMAT
-from recorders.naming import give_name, start
 from recorders.pace import Pace, announce, measured
+from recorders.packed import chunk, filters
 from recorders.parts import part_path, part_paths
-from recorders.room import free_bytes
+from recorders.room import refuse_if_full
 from recorders.runfolder import RunFolder
-from recorders.shuffle import shuffled
 from recorders.tables import unwritten
 
 __all__ = ["COUNTERS", "FRAMES", "ImageFile", "main"]
@@ -49,8 +42,6 @@ FRAMES = np.dtype(
         ("checksum", "<u8"),  # xxh3-64 of the pixels as they were sent, of the whole frame; 0: none was sent
     ]
 )
-ZSTD = 32015
-MIN_FREE_BYTES = 64 * 1024 * 1024
 
 
 class ImageFile:
@@ -69,8 +60,6 @@ class ImageFile:
         """Make the file; it must not exist. `region`: y0, y1, x0, x1 of what is kept of each frame; an end
         of 0 is the frame's.
         """
-        import hdf5plugin
-
         self.path = path
         y, y1, x, x1 = region
         height, width = (y1 or shape_hw[0]) - y, (x1 or shape_hw[1]) - x
@@ -79,29 +68,20 @@ class ImageFile:
         self._utc_offset_ns = utc_offset_ns
         self._rows: list[tuple[int, int, int, int]] = []
         self.count = 0
-        self._refuse_if_full(width * height * np.dtype(dtype).itemsize)
-        try:
-            making = start(path)
-            self._file = h5py.File(making, "x", libver=("v110", "v110"))
-        except FileExistsError:
-            raise
-        except OSError as error:
-            raise MachineError(f"{path.parent} cannot be written: {os.strerror(error.errno or 5)}") from None
+        refuse_if_full(path.parent, "images", 64 * width * height * np.dtype(dtype).itemsize)
+        self._file, making = create(path)
         self._file.attrs["ringtrack_format"] = FORMAT
         self._images = self._file.create_dataset(
             "images", (0, height, width), dtype, maxshape=(None, height, width), chunks=(1, height, width),
-            shuffle=True, **hdf5plugin.Zstd(clevel=level),
+            **filters(level),
         )  # fmt: skip
         self._images.attrs["whole"] = int((height, width) == shape_hw)  # else the checksums are of more than is here
         self._images.attrs["region_x"], self._images.attrs["region_y"] = x, y
         self._frames = self._file.create_dataset(
             "frames", (0,), FRAMES, maxshape=(None,), chunks=(4096,), fillvalue=unwritten(FRAMES)
         )
-        self._file.swmr_mode = True
-        self._held = h5clear.hold(making)
-        self._file.flush()
-        give_name(making, path)
-        shuffled(np.zeros((2, 2), dtype))  # compiled, or loaded, before the first frame
+        self._held = open_to_readers(self._file, making, path)
+        chunk(np.zeros((2, 2), dtype), level)  # compiled, or loaded, before the first frame
 
     def encode(self, meta: np.void, pixels: NDArray[Any]) -> bytes:
         """The frame's chunk: bytes of equal weight side by side, then Zstandard (a thread; holds no lock meanwhile)."""
@@ -109,7 +89,7 @@ class ImageFile:
 
     def write(self, meta: np.void, encoded: bytes) -> int:
         if self.count % 64 == 0:
-            self._refuse_if_full(len(encoded))
+            refuse_if_full(self.path.parent, "images", 64 * len(encoded))
         self._images.resize(self.count + 1, axis=0)
         self._images.id.write_direct_chunk((self.count, 0, 0), encoded)
         t_utc_ns = int(meta["t_camera_ns"]) + self._utc_offset_ns
@@ -133,22 +113,6 @@ class ImageFile:
         self.flush()
         self._file.close()
         os.close(self._held)
-
-    def _refuse_if_full(self, wanted: int) -> None:
-        free = free_bytes(self.path.parent, "images")
-        if free < MIN_FREE_BYTES + 64 * wanted:
-            raise MachineError(
-                f'recorder "images" stopped: {self.path.parent} is full ({free / 2**30:.1f} GiB free). Particles are '
-                "still being recorded."
-            )
-
-
-def chunk(pixels: NDArray[Any], level: int) -> bytes:
-    """What a chunk of the dataset holds of a frame."""
-    import imagecodecs
-
-    packed: Any = shuffled(pixels)  # anything with a buffer
-    return bytes(imagecodecs.zstd_encode(packed, level=level))
 
 
 def pace(experiment: Experiment) -> Pace:
@@ -183,18 +147,9 @@ def main(job: Job) -> int:
         try:
             sink.close()
         except OSError:  # the disk has been filled meanwhile
-            leave(job, str(error))
+            job.log("error", str(error))
+            leave(str(error))
         raise
     except OSError as error:
-        why = str(error).partition("error message = '")[2].partition("'")[0] or str(error)
-        said = f'recorder "images" stopped: {first.parent} could not be written: {why}.'
-        leave(job, f"{said} Particles are still being recorded.")
+        stopped_writing(job, error)
     return 0
-
-
-def leave(job: Job, said: str) -> NoReturn:
-    """End at once: HDF5 would try to write again when the interpreter ends, and crash."""
-    job.log("error", said)
-    sys.stderr.write(f"{said}\n")
-    sys.stderr.flush()
-    os._exit(MachineError.exit_status)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -20,9 +19,9 @@ import numpy.typing as npt
 
 from recorders.crop_parts import link_crops_into, linked_crops
 from recorders.images import FRAMES
+from recorders.packed import register_filter, unpacked
 from recorders.parts import RunError, opened, part_paths
 from recorders.runfolder import RunFolder
-from recorders.shuffle import unshuffled
 from recorders.tables import Table
 
 LINK_ROOM = 32 * 1024 * 1024
@@ -38,10 +37,7 @@ class Pictures:
         self._parts = parts_of_images(first)
         if not self._parts:
             raise RunError(f"{first} does not exist: this run kept no camera frames (record.images)")
-        try:
-            import hdf5plugin  # noqa: F401  registers the filter
-        except ImportError:
-            raise RunError("the frames are compressed by Zstandard: pip install hdf5plugin") from None
+        register_filter("frames")
         self._where = {
             frame: (path, index) for path, rows in self._parts for index, frame in enumerate(rows["frame"].tolist())
         }
@@ -75,26 +71,11 @@ class Pictures:
                 return lambda: image
             _, data = images.id.read_direct_chunk((row, 0, 0))
             shape, dtype = images.shape[1:], images.dtype
-        return partial(decoded, data, dtype, shape)
+        return partial(unpacked, data, dtype, shape)
 
     def _said(self) -> str:
         numbers = self.numbers
         return f"{len(numbers)}, from {numbers[0]} to {numbers[-1]}" if len(numbers) else "none"
-
-
-def decoded(data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Picture:
-    """The pixels of a chunk. Raises OSError."""
-    import imagecodecs
-
-    size = int(np.prod(shape)) * dtype.itemsize
-    try:
-        raw = imagecodecs.zstd_decode(data, out=size)
-    except Exception as error:  # the codec has errors of its own
-        raise OSError(f"a chunk cannot be decoded: {error}") from None
-    if len(raw) != size:
-        raise OSError(f"a chunk has {len(raw)} bytes, {size} are a frame")
-    image: Picture = unshuffled(raw, dtype, shape)
-    return image
 
 
 def link(folder: RunFolder) -> None:

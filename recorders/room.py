@@ -8,13 +8,24 @@ from pathlib import Path
 
 from engine.errors import MachineError
 
+MIN_FREE_BYTES = 64 * 1024 * 1024
+"""Left by the recorders of pixels, for the tables."""
 
-def free_bytes(folder: Path, recorder: str) -> int:
-    """Free bytes of the disk of a folder. Raises MachineError if the folder is gone: a drive that was taken away."""
+
+def refuse_if_full(folder: Path, recorder: str, spare: int) -> None:
+    """Raises MachineError unless a recorder of pixels has room for `spare` bytes: the tables go on meanwhile.
+
+    Also if the folder is gone: a drive that was taken away.
+    """
     try:
-        return shutil.disk_usage(folder).free
+        free = shutil.disk_usage(folder).free
     except OSError as error:
         raise MachineError(gone(folder, recorder, error)) from None
+    if free < MIN_FREE_BYTES + spare:
+        raise MachineError(
+            f'recorder "{recorder}" stopped: {folder} is full ({free / 2**30:.1f} GiB free). Particles are still being '
+            "recorded."
+        )
 
 
 def gone(folder: Path, recorder: str, error: OSError) -> str:

@@ -29,14 +29,13 @@ from engine.process import Job
 from engine.regions import region_of
 from recorders.frame_loop import COUNTERS, record_frames, threads_for
 from recorders.pace import Pace, announce, measured
-from recorders.room import free_bytes
+from recorders.room import refuse_if_full
 from recorders.runfolder import RunFolder
 from recorders.tiff_ome import finish
 from recorders.tiff_stack import Stack
 
 __all__ = ["COUNTERS", "TiffFiles", "TiffStack", "main", "pace"]
 
-MIN_FREE_BYTES = 64 * 1024 * 1024
 _COMPRESSION = {"lzw": "lzw", "zstd": "zstd", "deflate": "zlib", "none": None}
 
 
@@ -84,7 +83,7 @@ class TiffFiles:
     def write(self, meta: np.void, encoded: bytes) -> int:
         path = self._folder.tiff(int(meta["frame"]))
         if self._written % 64 == 0:
-            self._refuse_if_full(len(encoded))
+            refuse_if_full(self._folder.path, "tiff", 64 * len(encoded))
         self._written += 1
         if path.exists():  # of the recorder before this one
             return 0
@@ -113,14 +112,6 @@ class TiffFiles:
                 "still being recorded."
             ) from None
 
-    def _refuse_if_full(self, wanted: int) -> None:
-        free = free_bytes(self._folder.path, "tiff")
-        if free < MIN_FREE_BYTES + 64 * wanted:
-            raise MachineError(
-                f'recorder "tiff" stopped: {self._folder.path} is full ({free / 2**30:.1f} GiB free). Particles are '
-                "still being recorded."
-            )
-
 
 class TiffStack(TiffFiles):
     """The same pages in one file."""
@@ -134,7 +125,7 @@ class TiffStack(TiffFiles):
 
     def write(self, meta: np.void, encoded: bytes) -> int:
         if self._written % 64 == 0:
-            self._refuse_if_full(len(encoded))
+            refuse_if_full(self._folder.path, "tiff", 64 * len(encoded))
         self._written += 1
         if int(meta["frame"]) <= self._stack.last_frame:  # of the recorder before this one
             return 0
