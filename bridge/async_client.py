@@ -10,36 +10,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from bridge import control_wire as wire
-from bridge.calls import (
-    Calls,
-    FrameResult,
-    Image,
-    Settings,
-    fetched,
-    image_of,
-    keys_of,
-    packed,
-    record_request,
-    results_of,
-    settings_of,
-    taken,
-)
+from bridge.answers import FrameResult
+from bridge.both_ways import Arrays, Awaiting, Result
+from bridge.calls import Calls, Following
+from bridge.connection import fetched, packed, taken
 from bridge.uploads import Uploads
 from engine.errors import ClosedError
 
+if TYPE_CHECKING:
+    from bridge.slm.client import AsyncLightClient
 
-class AsyncClient(Calls):
+
+class AsyncClient(Calls, Awaiting):
     """`Client` for asyncio: the same calls with `await`, many under way at once."""
 
     _context: Any = None
     _uploads: tuple[Uploads, asyncio.Lock] | None
 
-    async def call(self, request: wire.AnyRequest) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    async def call(self, request: wire.AnyRequest) -> tuple[Result, Arrays]:
         """Ask; the result and its arrays. A connection for each call that is under way at once; they are kept."""
         if self._context is None or self._context.closed:
             raise ClosedError("this client is used within `async with AsyncClient(...) as client:`")
@@ -67,79 +60,15 @@ class AsyncClient(Calls):
             await socket.send(part.ticket)
             return fetched(part, await socket.recv())
 
-    async def hello(self) -> dict[str, Any]:
-        return (await self.call(wire.Hello()))[0]
-
-    async def settings(self, version: int = 0) -> Settings:
-        return settings_of((await self.call(wire.GetSettings(version=version)))[0])
-
-    async def configure(self, values: dict[str, Any]) -> Settings:
-        return settings_of((await self.call(wire.SetSettings(values=values)))[0])
-
-    async def configure_tracking(self, values: dict[str, Any] | None = None, /, **more: Any) -> Settings:
-        return await self.configure(keys_of("tracking", values, more))
-
-    async def configure_linking(self, values: dict[str, Any] | None = None, /, **more: Any) -> Settings:
-        return await self.configure(keys_of("linking", values, more))
-
-    async def undo(self) -> Settings:
-        return settings_of((await self.call(wire.Undo()))[0])
-
-    async def preview(self, values: dict[str, Any] | None = None, /, **more: Any) -> NDArray[Any]:
-        return (await self.call(wire.Preview(values=keys_of("tracking", values, more))))[1]["rows"]
-
-    async def get_latest_image(
-        self,
-        most_px: int = 0,
-        region: tuple[int, int, int, int] | None = None,
-        *,
-        saturated: bool = False,
-        clip: bool = False,
-    ) -> Image:
-        return image_of(*await self.call(wire.Latest(most_px=most_px, region=region, saturated=saturated, clip=clip)))
-
     async def results(self, *, from_frame: int | None = None, wait_s: float = 1.0) -> AsyncIterator[FrameResult]:
-        after: int | None = None
-        run_id = self._meant
-        while True:
-            request = wire.Results(after=after, from_frame=from_frame, wait_s=wait_s, run=run_id)
-            result, arrays = await self.call(request)
-            after, run_id = result["after"], self.run_id
-            for one in results_of(result, arrays):
+        """As those of `Client`."""
+        following = Following(self, self._meant, from_frame, wait_s)
+        while not following.closed:
+            for one in await self.ask(following.more()):
                 yield one
-            if result["closed"]:
-                return
-
-    async def metrics(self) -> dict[str, Any]:
-        return (await self.call(wire.Metrics()))[0]
-
-    async def accounting(self) -> dict[str, Any]:
-        return (await self.call(wire.Accounting()))[0]
-
-    async def mark(self, text: str) -> int:
-        return int((await self.call(wire.Mark(text=text)))[0]["frame"])
-
-    async def note(self, text: str) -> None:
-        await self.call(wire.Note(text=text))
-
-    async def trace(self, seconds: float = 5.0) -> str:
-        return str((await self.call(wire.Trace(seconds=seconds)))[0]["file"])
-
-    async def save_stack(self, name: str = "stack", count: int = 0) -> str:
-        return str((await self.call(wire.SaveStack(name=name, count=count)))[0]["file"])
-
-    async def log(self, lines: int = 20) -> list[dict[str, Any]]:
-        return list((await self.call(wire.LogLines(lines=lines)))[0]["lines"])
-
-    async def record(
-        self, action: str = "start", name: str = "", *, before_s: float = 0, for_s: float = 0
-    ) -> dict[str, Any]:
-        return (await self.call(record_request(action, name, before_s, for_s)))[0]
-
-    async def configure_storage(self, values: dict[str, bool] | None = None, /, **more: bool) -> dict[str, Any]:
-        return (await self.call(wire.Storage(values=(values or {}) | more)))[0]
 
     async def upload_image(self, image: NDArray[Any], source: str = "client") -> int:
+        """As that of `Client`; one image at a time."""
         camera = (await self.hello())["camera"]
         if self._uploads is None:
             self._uploads = Uploads(self.address, self.timeout_s, self._keys), asyncio.Lock()
@@ -147,8 +76,12 @@ class AsyncClient(Calls):
         async with one_at_a_time:
             return await asyncio.to_thread(uploads.upload, image, source, self.run_id, camera)
 
-    async def stop(self) -> None:
-        await self.call(wire.Stop())
+    @property
+    def slm(self) -> AsyncLightClient:
+        """The light: `await client.slm.catch()`, `.arm()`, `.assemble(...)`."""
+        from bridge.slm.client import AsyncLightClient
+
+        return AsyncLightClient(self)
 
     async def __aenter__(self) -> AsyncClient:
         import zmq.asyncio

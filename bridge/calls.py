@@ -1,217 +1,165 @@
-"""What both clients share: what a call gives back, the socket, and how requests and answers are put into words."""
+"""What a run can be asked for: every call of `bridge.Client` and `bridge.AsyncClient`, said once for both.
+
+Calls that are more than a question and its answer (`results`, `upload_image`) are each client's own.
+"""
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
-import numpy as np
-import zmq
 from numpy.typing import NDArray
 
 from bridge import control_wire as wire
-from bridge.clear import address_beside
+from bridge.answers import FrameResult, Image, Settings, image_of, results_of, settings_of
+from bridge.both_ways import Arrays, Ask, Result, as_it_is, asking, nothing
+from bridge.connection import Connection
 from bridge.control_faults import fault_of
-from engine.addresses import is_loopback
-from engine.errors import PeerError, RingtrackError, SettingsError
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-LARGEST_PICTURE = 4 << 30
-DEFAULT_ADDRESS = "tcp://127.0.0.1:50053"
+from engine.errors import SettingsError
 
 
-@dataclass(frozen=True)
-class Image:
-    """The newest frame. `pixels` (height, width) as the camera sent them, each `step` pixels of the camera apart."""
+class Calls(Connection):
+    """The calls. To be `bridge.both_ways.Waiting` or `Awaiting`, too."""
 
-    frame: int
-    pixels: NDArray[Any]
-    rows: NDArray[Any]  # engine.rows.ROW; x and y in pixels of the camera
-    step: int
-    meta: dict[str, int]  # times in nanoseconds of the tracking machine's clock, settings version, ...
-    corner_yx: tuple[int, int] = (0, 0)  # of the first pixel, in the camera's frame
-    saturated: NDArray[np.uint32] | None = None  # flat indices of pixels at the sensor's limit, where asked for
+    @asking
+    def hello(self) -> Ask[dict[str, Any]]:
+        """The run: name, folder, camera, which keys are live."""
+        return Ask(wire.Hello(), as_it_is)
 
-    @property
-    def particles(self) -> pd.DataFrame:
-        """One row a particle, trackpy's names."""
-        return table_of(self.rows)
+    @asking
+    def settings(self, version: int = 0) -> Ask[Settings]:
+        """The settings of a version; 0: of the newest."""
+        return Ask(wire.GetSettings(version=version), settings_of)
 
+    @asking
+    def configure(self, values: dict[str, Any]) -> Ask[Settings]:
+        """Other values for live keys, as {"tracking.minmass": 400, "linking.memory": 5}; all or none."""
+        return Ask(wire.SetSettings(values=values), settings_of)
 
-@dataclass(frozen=True)
-class FrameResult:
-    """The particles of one frame."""
+    @asking
+    def configure_tracking(self, values: dict[str, Any] | None = None, /, **more: Any) -> Ask[Settings]:
+        """Other values for keys of [tracking]: `configure_tracking(minmass=400)`."""
+        return Ask(wire.SetSettings(values=keys_of("tracking", values, more)), settings_of)
 
-    frame: int
-    place: int
-    rows: NDArray[Any]
-    meta: dict[str, int]
+    @asking
+    def configure_linking(self, values: dict[str, Any] | None = None, /, **more: Any) -> Ask[Settings]:
+        """Other values for keys of [linking]."""
+        return Ask(wire.SetSettings(values=keys_of("linking", values, more)), settings_of)
 
-    @property
-    def particles(self) -> pd.DataFrame:
-        """One row a particle, trackpy's names."""
-        return table_of(self.rows)
+    @asking
+    def undo(self) -> Ask[Settings]:
+        """Bring back the settings before the last change."""
+        return Ask(wire.Undo(), settings_of)
 
+    @asking
+    def preview(self, values: dict[str, Any] | None = None, /, **more: Any) -> Ask[NDArray[Any]]:
+        """Features that the newest frame would have with other values of [tracking]; nothing is changed."""
+        return Ask(wire.Preview(values=keys_of("tracking", values, more)), lambda result, arrays: arrays["rows"])
 
-@dataclass(frozen=True)
-class Settings:
-    """A version of the settings; `from_frame`: the first frame tracked with it, None if none has come yet."""
-
-    version: int
-    tracking: Any  # engine.experiment.Tracking
-    linking: Any  # engine.experiment.Linking
-    undo_to: int | None
-    from_frame: int | None = None
-    changes: dict[str, Any] = field(default_factory=dict)  # keys that were changed just now, with their new values
-
-
-class Calls:
-    """Requests and answers, without saying how they travel."""
-
-    def __init__(
+    @asking
+    def get_latest_image(
         self,
-        address: str = DEFAULT_ADDRESS,
+        most_px: int = 0,
+        region: tuple[int, int, int, int] | None = None,
         *,
-        timeout_s: float = 5.0,
-        keys: Path | str | None = None,
-        run_id: str = "",
-    ) -> None:
-        """`keys`: the folder of `client.key_secret` and `server.key`, for a server on another computer.
+        saturated: bool = False,
+        clip: bool = False,
+    ) -> Ask[Image]:
+        """The newest frame with its particles; reduced until no side is longer than `most_px` (0: as it is).
 
-        `run_id`: the run that is meant; another one at the same address refuses every call.
+        `region`: only the pixels of rows y0 to y1 and columns x0 to x1; particles are those of the whole frame. Raises
+        SettingsError for a region that is not in the frame, unless `clip`: then as much of it as is.
         """
-        self.address, self.timeout_s = address, timeout_s
-        self.run_id = run_id  # of the run that answered last, or that is meant
-        self._meant = run_id
-        self._keys = None if keys is None else Path(keys)  # notebooks give texts
-        self._numbers = itertools.count(1)
-        self._socket: Any = None
+        return Ask(wire.Latest(most_px=most_px, region=region, saturated=saturated, clip=clip), image_of)
 
-    def _connect(self, context: Any) -> Any:
-        socket = context.socket(zmq.DEALER)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.SNDHWM, 16)
-        socket.setsockopt(zmq.RECONNECT_IVL, 50)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-        if self._keys is not None:
-            from bridge.keys import call_with_keys
+    @asking
+    def metrics(self) -> Ask[dict[str, Any]]:
+        """Rates, latencies, counts, processes, by name."""
+        return Ask(wire.Metrics(), as_it_is)
 
-            try:
-                call_with_keys(socket, self._keys)
-            except BaseException:
-                socket.close(linger=0)
-                raise
-        try:
-            socket.connect(self.address)
-        except zmq.ZMQError:
-            socket.close(linger=0)
-            raise SettingsError(f"{self.address!r} is no address; it must be tcp://host:port") from None
-        return socket
+    @asking
+    def accounting(self) -> Ask[dict[str, Any]]:
+        """Each step's arrived, out, lost and in flight, and the ranges of frames that were lost."""
+        return Ask(wire.Accounting(), as_it_is)
 
-    def _leaving(self, request: wire.AnyRequest) -> wire.AnyRequest:
-        """A request as it leaves: with its number, the run it is for, and what a client with keys can do."""
-        if self._keys is not None and isinstance(request, wire.Latest):
-            request = msgspec.structs.replace(request, clear=True)
-        return numbered(request, next(self._numbers), self._meant)
+    @asking
+    def mark(self, text: str) -> Ask[int]:
+        """Mark the newest frame in the run's events; its number. A rule (record.trigger) may wait for it."""
+        return Ask(wire.Mark(text=text), lambda result, _: int(result["frame"]))
 
-    def _connect_beside(self, context: Any, port: int) -> Any:
-        """A socket for what is fetched in the clear."""
-        socket = context.socket(zmq.DEALER)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_PICTURE)
-        socket.connect(address_beside(self.address, port))
-        return socket
+    @asking
+    def note(self, text: str) -> Ask[None]:
+        """Write a remark into the run's events, at this moment."""
+        return Ask(wire.Note(text=text), nothing)
 
-    def _late(self, request: wire.AnyRequest) -> PeerError:
-        what = type(request).__struct_config__.tag
-        return PeerError(
-            f"{self.address} has not answered {what!r} within {self.timeout_s:g} s; is the run going on?{self._hint()}"
-        )
+    @asking
+    def trace(self, seconds: float = 5.0) -> Ask[str]:
+        """Have a trace of so many seconds written, for ui.perfetto.dev; the file on the tracking machine."""
+        return Ask(wire.Trace(seconds=seconds), file_of)
 
-    def _hint(self) -> str:
-        """A server that others can reach says nothing at all to who has no keys."""
-        host = self.address.removeprefix("tcp://").rpartition(":")[0].strip("[]")
-        if self._keys is not None or self.address.startswith("ipc:") or is_loopback(host):
-            return ""
-        return " From another computer its keys are needed: Client(..., keys=folder), made by `ringtrack keys`"
+    @asking
+    def save_stack(self, name: str = "stack", count: int = 0) -> Ask[str]:
+        """Have frames written as one BigTIFF into the run's folder: the next `count`, or (0) those in the ring.
 
-    def _limit_ms(self, request: wire.AnyRequest) -> int:
-        return round(1000 * (self.timeout_s + getattr(request, "wait_s", 0.0)))
+        The file on the tracking machine; it has its name when it is complete.
+        """
+        return Ask(wire.SaveStack(name=name, count=count), file_of)
 
+    @asking
+    def record(
+        self, action: str = "start", name: str = "", *, before_s: float = 0, for_s: float = 0
+    ) -> Ask[dict[str, Any]]:
+        """Start, stop, pause or resume recording; the state, and `from_frame`, the first frame that it holds for.
 
-def fetched(part: wire.BesidePart, data: Any) -> NDArray[Any]:
-    """Pixels that were fetched in the clear. Raises PeerError if they are not what was announced."""
-    try:
-        return np.frombuffer(data, np.dtype(part.dtype)).reshape(part.shape)
-    except (ValueError, TypeError):
-        raise PeerError(f"the {part.name} that were fetched are not those that were announced; ask again") from None
+        `before_s`: frames of the last seconds are of the take too; `for_s`: it ends by itself. Raises SettingsError.
+        """
+        return Ask(record_request(action, name, before_s, for_s), as_it_is)
+
+    @asking
+    def configure_storage(self, values: dict[str, bool] | None = None, /, **more: bool) -> Ask[dict[str, Any]]:
+        """Switch outputs of the run off and on: `configure_storage(csv=False, lsl=True)`; `outputs` as they are now.
+
+        `from_frame`: the first frame that it holds for. Raises SettingsError for one that the run was started without.
+        """
+        return Ask(wire.Storage(values=(values or {}) | more), as_it_is)
+
+    @asking
+    def log(self, lines: int = 20) -> Ask[list[dict[str, Any]]]:
+        """The last lines of the run's log."""
+        return Ask(wire.LogLines(lines=lines), lambda result, _: list(result["lines"]))
+
+    @asking
+    def stop(self) -> Ask[None]:
+        """End the run in order."""
+        return Ask(wire.Stop(), nothing)
 
 
-def packed(request: wire.AnyRequest) -> bytes:
-    """The request as it is sent; numbers of numpy go as what they are. Raises SettingsError for what has no form."""
-    try:
-        return msgspec.msgpack.encode(request, enc_hook=_plain)
-    except (TypeError, OverflowError) as error:
-        raise SettingsError(f"cannot be sent: {error}") from None
+class Following:
+    """How far a reader of results has come, in the one run that it began with."""
+
+    def __init__(self, client: Connection, run_id: str, from_frame: int | None, wait_s: float) -> None:
+        self._client, self._run_id = client, run_id
+        self._from_frame, self._wait_s = from_frame, wait_s
+        self._after: int | None = None
+        self.closed = False  # the run has ended, and its last result has been read
+
+    def more(self) -> Ask[list[FrameResult]]:
+        """For what comes next, in order."""
+        request = wire.Results(after=self._after, from_frame=self._from_frame, wait_s=self._wait_s, run=self._run_id)
+        return Ask(request, self._read)
+
+    def _read(self, result: Result, arrays: Arrays) -> list[FrameResult]:
+        self._after, self._run_id = result["after"], self._client.run_id
+        self.closed = bool(result["closed"])
+        return results_of(result, arrays)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{value!r}, a {type(value).__name__}")
-
-
-def numbered(request: wire.AnyRequest, number: int, run_id: str) -> wire.AnyRequest:
-    """A request as it leaves: with its number and, unless it names one itself, the run that it is for."""
-    return msgspec.structs.replace(request, id=number, run=request.run or run_id)
-
-
-def taken(answer: wire.Answer, arrays: dict[str, NDArray[Any]]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    if answer.error:
-        kinds: dict[str, type[RingtrackError]] = {
-            "settings": SettingsError, "request": SettingsError, "version": wire.OtherVersionError,
-        }  # fmt: skip
-        raise kinds.get(answer.blame, PeerError)(answer.error)
-    return answer.result, arrays
-
-
-def settings_of(result: dict[str, Any]) -> Settings:
-    from engine.experiment import Linking, Tracking
-
-    try:
-        tracking, linking = msgspec.convert(result["tracking"], Tracking), msgspec.convert(result["linking"], Linking)
-    except msgspec.ValidationError as error:
-        raise PeerError(f"the settings of the run are of another release of ringtrack: {error}") from None
-    return Settings(
-        version=result["version"], tracking=tracking, linking=linking, undo_to=result["undo_to"],
-        from_frame=result.get("from_frame"), changes=result.get("changes", {}),
-    )  # fmt: skip
-
-
-def image_of(result: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Image:
-    meta = result["meta"]
-    y, x = result["corner"]
-    return Image(
-        meta["frame"], arrays.get("pixels", np.zeros((0, 0))), arrays["rows"], result["step"], meta, (y, x),
-        arrays.get("saturated"),
-    )  # fmt: skip
-
-
-def results_of(result: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> list[FrameResult]:
-    found, start = [], 0
-    for frame in result["frames"]:
-        rows = arrays["rows"][start : start + frame["rows"]]
-        start += frame["rows"]
-        found.append(FrameResult(frame["frame"], frame["place"], rows, frame))
-    return found
+def file_of(result: Result, arrays: Arrays) -> str:
+    return str(result["file"])
 
 
 def record_request(action: str, name: str, before_s: float, for_s: float) -> wire.Record:
+    """Raises SettingsError, before anything is sent."""
     given = {"ask": "record", "action": action, "name": name, "before_s": before_s, "for_s": for_s}
     try:
         return msgspec.convert(given, wire.Record)
@@ -221,9 +169,3 @@ def record_request(action: str, name: str, before_s: float, for_s: float) -> wir
 
 def keys_of(section: str, values: dict[str, Any] | None, more: dict[str, Any]) -> dict[str, Any]:
     return {key if "." in key else f"{section}.{key}": value for key, value in ((values or {}) | more).items()}
-
-
-def table_of(rows: NDArray[Any]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(rows)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bridge import control_wire as wire
-from bridge.calls import results_of
+from bridge.answers import results_of
 from bridge.client import Client, FrameResult, Image, Settings
 from engine.errors import PeerError, RingtrackError, SettingsError
 

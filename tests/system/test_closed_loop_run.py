@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -19,7 +20,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from bridge import Client
+from bridge import AsyncClient, Client
 from bridge.control import local_address
 from bridge.slm.client import LightClient
 from bridge.slm.process import STATES
@@ -119,6 +120,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         facts["chosen"] = light.assemble(PATTERN)
         light.wait()
         facts["assembled"] = wait_until(lambda: _settled(light.state()), "beads that have come to rest")
+        facts["awaited"] = asyncio.run(_awaited(run))
         saved = lab.command("slm", "save", str(lab.folder / "nine.toml"))
         facts["pattern"] = (saved.status, (lab.folder / "nine.toml").read_text())
         facts["state"] = lab.command("slm", "state", "--json").summary
@@ -127,6 +129,15 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         facts["after the kill"] = wait_until(lambda: _state(client), "the next process of the light")
         ended = run.stop()
     return Story(ended, facts)
+
+
+async def _awaited(run: Running) -> dict[str, Any]:
+    """A trap set and given up by the client for asyncio; the light as it was with it, and after it."""
+    async with AsyncClient(local_address(run.plan.run_id)) as client:
+        trap = await client.slm.trap(20, 20)
+        state = await client.slm.wait(10)
+        await client.slm.release([trap])
+        return {"trap": trap, "state": state, "left": await client.slm.state()}
 
 
 def _settled(state: dict[str, Any]) -> dict[str, Any] | None:
@@ -157,6 +168,14 @@ def test_beads_are_caught_and_assembled_and_none_is_lost(story):
         assert traps[number]["hold"] == "held"
         assert (traps[number]["x"], traps[number]["y"]) == pytest.approx(place)
         assert np.linalg.norm(np.subtract(traps[number]["seen"], place)) < 4
+
+
+def test_the_client_for_asyncio_orders_traps_too(story):
+    number, state, left = (story.facts["awaited"][name] for name in ("trap", "state", "left"))
+    places = {trap["trap"]: (trap["x"], trap["y"]) for trap in state["traps"]}
+    assert len(places) == 10
+    assert places[number] == pytest.approx((20, 20))
+    assert number not in {trap["trap"] for trap in left["traps"]}
 
 
 def test_a_gain_that_would_oscillate_is_refused_with_the_measured_delay(story):
