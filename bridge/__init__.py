@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bridge.async_client import AsyncClient as AsyncClient
     from bridge.client import Client as Client
+    from bridge.outcomes import Statistics as Statistics
     from bridge.sender import Sender as Sender
-    from bridge.sender import Statistics as Statistics
     from bridge.simulator import Simulator as Simulator
     from bridge.wire import PeerError as PeerError
 
@@ -20,7 +20,7 @@ _WHERE = {
     "AsyncClient": "bridge.async_client",
     "Client": "bridge.client",
     "Sender": "bridge.sender",
-    "Statistics": "bridge.sender",
+    "Statistics": "bridge.outcomes",
     "Simulator": "bridge.simulator",
     "PeerError": "bridge.wire",
 }

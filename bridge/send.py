@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from bridge.sender import Outcome, Sender, Statistics
+from bridge.outcomes import Outcome, Statistics
+from bridge.sender import Sender
 from bridge.sources import Numbering, Shot, Source, Unreadable, open_source
 from bridge.wire import Answer, Verdict
 from engine.accounting import CAUSE_WORDS, Cause

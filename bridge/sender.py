@@ -17,7 +17,6 @@ import platform
 import re
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -30,8 +29,9 @@ import zmq
 from bridge import wire
 from bridge.keys import client_keys
 from bridge.link import Desk, Due, Link
-from bridge.offset import ClockOffset, OffsetEstimator
+from bridge.offset import OffsetEstimator
 from bridge.outbox import ByeDue, Done, HelloDue, Outbox
+from bridge.outcomes import Account, Outcome, Statistics
 from bridge.pictures import Picture, Pixels, Pool
 from bridge.wire import Answer, FrameHeader, Verdict
 from engine.accounting import Cause
@@ -42,42 +42,6 @@ from engine.frames import TimeSource
 _log = logging.getLogger("ringtrack.sender")
 """Tells of losses whoever gave no `on_done`; on stderr, unless the program has set up logging."""
 _ADDRESS = re.compile(r"tcp://\S+:\d{1,5}|ipc://\S+")
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What became of one frame; `token` is what the caller gave to `send`."""
-
-    counter: int
-    verdict: Verdict | None  # taken, dropped or refused; None: given up here
-    why: str
-    token: Any = None
-    cause: Cause | None = None  # why it was given up
-    frame: int = -1  # its number in the run, if taken; -1 also if the answer that said it was lost on the way
-
-
-class Statistics(msgspec.Struct, frozen=True):
-    """A sender's account so far."""
-
-    offered: int  # frames given to `send`
-    sent: int  # of those, handed to the network, each counted once
-    resent: int
-    taken: int
-    dropped: int
-    refused: int
-    skipped: int  # counters that the camera left out
-    gave_up: dict[Cause, int]
-    waiting: int  # kept, without an answer yet
-    connected: bool
-    closed: bool  # the receiver has answered our bye
-    receivers: int  # incarnations of the receiver met
-    run_id: str
-    offset: ClockOffset | None  # receiver's clock minus ours
-    trouble: str  # the last complaint of the receiver
-
-    @property
-    def lost(self) -> int:
-        """Frames and counters that did not reach the ring."""
-        return self.dropped + self.refused + self.skipped + sum(self.gave_up.values())
 
 
 class Sender(Desk):
@@ -123,13 +87,10 @@ class Sender(Desk):
         self._outbox: Outbox[Picture] = Outbox(self._new_stream, live, room, int(buffer_mb * 2**20))
         self._pool = Pool()
         self._offset = OffsetEstimator()
-        self._tally: Counter[str] = Counter()
-        self._gave_up: Counter[Cause] = Counter()
-        self._last_counter = -1
+        self._account = Account()
         self._online = False
         self._trouble = ""
         self._failure: BaseException | None = None
-        self._outcomes: list[Outcome] = []
         self._is_open = False
         self.welcome: Answer | None = None  # the receiver's first answer: what the run expects, where to resume
         self.unfit = ""  # why the run does not take this source's frames, as it said to our hello
@@ -192,7 +153,7 @@ class Sender(Desk):
         """
         pixels = _checked(image)
         if counter is None:
-            counter = self._last_counter + 1
+            counter = self._account.last_counter + 1
         if not 0 <= counter <= wire.MAX_COUNTER:
             raise ValueError(f"counter: {counter}; it must be 0 to {wire.MAX_COUNTER}")
         if t_ns is None:
@@ -217,8 +178,8 @@ class Sender(Desk):
         picture = Picture(written, pixels, mine, token)
         with self._changed:
             self._check_open()
-            self._note_counter(counter)
-            self._tally["offered"] += 1
+            self._account.note(counter)
+            self._account.counts["offered"] += 1
             for gone, cause in self._outbox.offer(counter, picture, pixels.nbytes):
                 self._let_go(gone.payload, cause)
         self._link.wake()
@@ -228,8 +189,8 @@ class Sender(Desk):
         """The source has this counter, but no frame for it: account for it."""
         with self._changed:
             self._check_open()
-            self._note_counter(counter)
-            self._gave_up[cause] += 1
+            self._account.note(counter)
+            self._account.gave_up[cause] += 1
             self._outbox.give_up(counter, cause)
 
     def wait_for_room(self, timeout_s: float | None = None) -> bool:
@@ -269,11 +230,11 @@ class Sender(Desk):
     def statistics(self) -> Statistics:
         """The account so far."""
         with self._changed:
-            tally = self._tally
+            counts = self._account.counts
             return Statistics(
-                offered=tally["offered"], sent=tally["sent"], resent=tally["resent"], taken=tally["taken"],
-                dropped=tally["dropped"], refused=tally["refused"], skipped=tally["skipped"],
-                gave_up=dict(self._gave_up), waiting=self._outbox.frames, connected=self._online,
+                offered=counts["offered"], sent=counts["sent"], resent=counts["resent"], taken=counts["taken"],
+                dropped=counts["dropped"], refused=counts["refused"], skipped=counts["skipped"],
+                gave_up=dict(self._account.gave_up), waiting=self._outbox.frames, connected=self._online,
                 closed=self._outbox.closed, receivers=self._outbox.incarnations, run_id=self._outbox.run_id,
                 offset=self._offset.estimate(self._clock()), trouble=self._trouble or self._silence(),
             )  # fmt: skip
@@ -315,7 +276,7 @@ class Sender(Desk):
     def sent(self, due: Due, t_sent_ns: int, tracker: zmq.MessageTracker | None) -> None:
         with self._changed:
             if not isinstance(due, HelloDue | ByeDue):
-                self._tally["resent" if due.frame.handed else "sent"] += 1
+                self._account.counts["resent" if due.frame.handed else "sent"] += 1
                 if tracker is not None:
                     due.frame.payload.trackers.append(tracker)
             self._outbox.sent(due, t_sent_ns)
@@ -368,27 +329,20 @@ class Sender(Desk):
         return wire.new_stream(self._hello.source, self._hello.host)
 
     def _over(self, done: Done[Picture]) -> None:
-        self._tally[done.verdict.value] += 1
         self._pool.release(done.payload)
-        self._outcomes.append(Outcome(done.counter, done.verdict, done.why, done.payload.token, frame=done.frame))
+        self._account.answered(done)
 
     def _let_go(self, picture: Picture, cause: Cause) -> None:
-        self._gave_up[cause] += 1
         self._pool.release(picture)
-        self._outcomes.append(Outcome(picture.header.counter, None, "", picture.token, cause))
+        self._account.let_go(picture, cause)
 
     def _tell(self) -> None:
         """Tell the caller of outcomes, without holding the lock."""
         with self._changed:
-            outcomes, self._outcomes = self._outcomes, []
+            outcomes = self._account.news()
         if self._on_done is not None:
             for outcome in outcomes:
                 self._on_done(outcome)
-
-    def _note_counter(self, counter: int) -> None:
-        if 0 <= self._last_counter < counter - 1 < self._last_counter + 10_000:
-            self._tally["skipped"] += counter - self._last_counter - 1
-        self._last_counter = counter
 
     def _wait(self, condition: Callable[[], object], timeout_s: float | None) -> bool:
         """Wait until it holds. The clock is read each time, the wake-up is a hint."""

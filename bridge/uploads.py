@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bridge.sender import Outcome, Sender
+from bridge.outcomes import Outcome
+from bridge.sender import Sender
 from bridge.wire import Verdict
 from engine.addresses import is_loopback, parse_address
 from engine.errors import PeerError, SettingsError

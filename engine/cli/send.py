@@ -15,8 +15,8 @@ import click
 from engine.cli import output
 
 if TYPE_CHECKING:
+    from bridge.outcomes import Statistics
     from bridge.send import Report
-    from bridge.sender import Statistics
     from recorders.archive.account import Account
     from recorders.archive.keeper import Keeper
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from helpers_reception import FakeReceiver, Memory, image, wait_until
 
-from bridge.sender import Outcome, Sender
+from bridge.outcomes import Outcome
+from bridge.sender import Sender
 from bridge.wire import Verdict
 from engine.accounting import Cause, Step
 from engine.errors import ClosedError, MachineError, PeerError
