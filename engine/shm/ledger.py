@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.shm.atomics import LINE, acquire_fence, full_fence, load, store
-from engine.shm.segment import Segment
+from engine.shm.segment import Memory
 from engine.shm.steps import Steps, run
 
 
@@ -25,7 +25,7 @@ class LedgerOverrunError(Exception):
 class Ledger:
     """Fixed records of a dtype; `append` by the owner of the ledger alone."""
 
-    def __init__(self, segment: Segment, offset: int, size: int, record: np.dtype[Any]) -> None:
+    def __init__(self, segment: Memory, offset: int, size: int, record: np.dtype[Any]) -> None:
         self._words = segment.words(offset, LINE)
         self._records = segment.array(offset + 8 * LINE, (size,), record)
         self._size = size

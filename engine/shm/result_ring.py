@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.shm.atomics import LINE, Words, load, store
-from engine.shm.segment import Segment, aligned
+from engine.shm.segment import Memory, aligned
 from engine.shm.steps import Steps
 
 _BEING_WRITTEN = -2  # -1 is the place before the first
@@ -34,7 +34,7 @@ class TwoCopies:
     the ring that its writer publishes.
     """
 
-    def __init__(self, segment: Segment, offset: int, state_bytes: int) -> None:
+    def __init__(self, segment: Memory, offset: int, state_bytes: int) -> None:
         self._size = aligned(state_bytes, 64)
         self._words: Words = segment.words(offset, 2 * LINE)
         self._copies = [segment.array(offset + 16 * LINE + i * self._size, (self._size,), np.uint8) for i in range(2)]

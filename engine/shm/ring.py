@@ -39,7 +39,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.shm.atomics import LINE, acquire_fence, full_fence, load, store
-from engine.shm.segment import Segment, SegmentError, aligned
+from engine.shm.segment import Memory, SegmentError, aligned
 from engine.shm.steps import Steps, run
 from engine.shm.wakeup import Bell, bell_at
 
@@ -131,7 +131,7 @@ class _View:
 class Ring:
     """The slots of a segment and the reader's side of the protocol."""
 
-    def __init__(self, segment: Segment, layout: RingLayout) -> None:
+    def __init__(self, segment: Memory, layout: RingLayout) -> None:
         self.segment = segment
         self.layout = layout
         self.words = segment.words(0, _RING_WORDS)

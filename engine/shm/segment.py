@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,24 @@ def name_of(run_id: str, kind: str) -> str:
 def aligned(size: int, to: int = 64) -> int:
     """`size` rounded up to a multiple of `to`."""
     return -(-size // to) * to
+
+
+class Memory(Protocol):
+    """What rings, ledgers and blocks lie in: a segment. Tests put them into ordinary bytes."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def owner(self) -> bool:
+        """Whether what lies in it is laid out anew: the one who made it does that."""
+
+    def words(self, offset: int, count: int) -> Words:
+        """As `Segment.words`."""
+
+    def array(self, offset: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """As `Segment.array`."""
 
 
 class Segment:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.shm.atomics import Words, full_fence, load, store
-from engine.shm.segment import Segment
+from engine.shm.segment import Memory
 from engine.shm.wakeup import Bell, bell_at
 
 COUNTERS = 64
@@ -52,7 +52,7 @@ class Command(IntEnum):
 class StatusBlock:
     """One process's block; see the module."""
 
-    def __init__(self, segment: Segment, offset: int) -> None:
+    def __init__(self, segment: Memory, offset: int) -> None:
         self._words: Words = segment.words(offset, _WORDS)
         self._text: npt.NDArray[np.uint8] = segment.array(offset + 8 * _TEXT, (8 * (_WORDS - _TEXT),), np.uint8)
         self._names: dict[str, int] = {}

@@ -36,7 +36,7 @@ import numpy as np
 from numba import int64, intp, njit
 
 from engine.shm.atomics import LINE, WORDS_TYPE, Words, full_fence, load, load_word, store, swap_if
-from engine.shm.segment import Segment, aligned
+from engine.shm.segment import Memory, aligned
 from engine.shm.steps import Steps
 from engine.shm.wakeup import Bell, bell_at
 
@@ -115,7 +115,7 @@ class Unit:
 class Units:
     """The words of the units of work, as workers, linker, receiver and supervisor use them."""
 
-    def __init__(self, segment: Segment, offset: int, layout: UnitLayout) -> None:
+    def __init__(self, segment: Memory, offset: int, layout: UnitLayout) -> None:
         self.layout = layout
         self._words = segment.words(offset, layout.bytes // 8)
         self._steps = np.array(layout.first_of_step, np.int64)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.shm.atomics import LINE, Words, acquire_fence, full_fence, load, store
-from engine.shm.segment import Segment
+from engine.shm.segment import Memory
 from engine.shm.steps import Steps, run
 
 KEPT = 256
@@ -34,7 +34,7 @@ class VersionGoneError(LookupError):
 class Versions:
     """See the module. `words` of the segment from `offset` on; the owner publishes version 1 at once, empty."""
 
-    def __init__(self, segment: Segment, offset: int) -> None:
+    def __init__(self, segment: Memory, offset: int) -> None:
         self._words: Words = segment.words(offset, LINE)
         first = offset + _SLOT_BYTES
         self._numbers: list[Words] = [segment.words(first + i * _SLOT_BYTES, 2) for i in range(KEPT)]

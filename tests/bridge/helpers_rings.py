@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -36,12 +36,12 @@ class Receiving:
         folder: Path,
         slots: int = 512,
         shape: tuple[int, int] = (48, 64),
-        dtype: str = "uint16",
+        dtype: Literal["uint8", "uint16"] = "uint16",
         fps: float = 50,
         source: str = "",
     ) -> None:
         self.address = f"tcp://127.0.0.1:{free_port()}"
-        camera = Camera(listen=self.address, width=shape[1], height=shape[0], dtype=dtype, fps=fps)  # type: ignore[arg-type]
+        camera = Camera(listen=self.address, width=shape[1], height=shape[0], dtype=dtype, fps=fps)
         experiment = Experiment(camera=camera, ring=RingSettings(max_particles=8))
         self.plan = Plan(
             run_id=os.urandom(8).hex(), pid=os.getpid(), started_utc_ns=0, started_mono_ns=0, run_folder=str(folder),

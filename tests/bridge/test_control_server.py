@@ -23,7 +23,7 @@ from bridge import wire as wire_format
 from bridge.control import COUNTERS, Server, local_address
 from bridge.desk import LARGEST_RESULTS, Desk
 from bridge.figures import Figures
-from bridge.looking import Look
+from bridge.looking import Look, Looker
 from bridge.monitor.feed import LiveFeed
 from bridge.uploads import fitting, receiver_address
 from bridge.web.prometheus import as_text
@@ -299,10 +299,15 @@ def test_frames_of_a_source_that_never_gave_a_fitting_one_are_no_losses() -> Non
     assert [(first, last) for first, last, *_ in memory.lost] == [(1, 1)], "only what came after it was accepted"
 
 
-class Crowded:
-    """In the looker's place: 600 results of 4000 particles each."""
+class Crowded(Looker):
+    """600 results of 4000 particles each."""
 
-    newest = 599
+    def __init__(self) -> None:
+        """It has no rings."""
+
+    @property
+    def newest(self) -> int:
+        return 599
 
     def first_kept(self) -> int:
         return 0
@@ -316,7 +321,7 @@ class Crowded:
 
 def test_an_answer_with_results_has_a_largest_size_and_the_next_one_goes_on_from_there(run: Job) -> None:
     with closing(Desk(run)) as desk:
-        desk._looker = Crowded()  # type: ignore[assignment]
+        desk._looker = Crowded()
         after, places = 99, []
         for _ in range(3):
             found, arrays = desk.handle(wire.Results(after=after, most=512))

@@ -9,14 +9,16 @@ from typing import Any
 import msgspec
 import pytest
 
+from bridge.looking import Looker
 from bridge.takes import NS, RecordingDesk, recording_facts
+from bridge.tuning import Tuning
 from engine.errors import SettingsError
 from engine.experiment import Experiment
-from engine.live import Recording
+from engine.live import LiveSettings, Recording
 
 
-class Live:
-    """The settings of a run: every recording that was published."""
+class Live(LiveSettings):
+    """The settings of a run without one: every recording that was published."""
 
     def __init__(self) -> None:
         self.all = [Recording(on=False, take=0)]
@@ -27,6 +29,28 @@ class Live:
 
     def recording(self, number: int) -> Recording:
         return self.all[number - 1]
+
+
+class Tuned(Tuning):
+    """Publishes recordings alone."""
+
+    def __init__(self, live: Live) -> None:
+        self.live = self._all = live
+
+    def record(self, recording: Recording) -> int:
+        self._all.all.append(recording)
+        return self._all.newest
+
+
+class Unlit(Looker):
+    """No result has come yet."""
+
+    def __init__(self) -> None:
+        """It has no rings."""
+
+    @property
+    def newest(self) -> int:
+        return -1
 
 
 @pytest.fixture
@@ -46,16 +70,9 @@ def plan_of(folder: Path) -> Any:
 
 @pytest.fixture
 def desk(tmp_path: Path, live: Live, now_ns: list[int]) -> RecordingDesk:
-    def record(recording: Recording) -> int:
-        live.all.append(recording)
-        return live.newest
-
     plan = plan_of(tmp_path)
-    job = SimpleNamespace(experiment=plan.experiment, run_folder=tmp_path, plan=plan, log=lambda *a, **k: None)
-    tuning, looker = SimpleNamespace(live=live, record=record), SimpleNamespace(newest=-1)
-    return RecordingDesk(
-        job, tuning, looker, lambda kind, text: None, lambda: now_ns[0], lambda folder: 1 << 40  # type: ignore[arg-type]
-    )  # fmt: skip
+    job: Any = SimpleNamespace(experiment=plan.experiment, run_folder=tmp_path, plan=plan, log=lambda *a, **k: None)
+    return RecordingDesk(job, Tuned(live), Unlit(), lambda kind, text: None, lambda: now_ns[0], lambda folder: 1 << 40)
 
 
 def test_a_take_of_a_time_goes_on_for_what_was_left_of_it(desk: RecordingDesk, live: Live, now_ns: list[int]) -> None:
@@ -106,7 +123,7 @@ def test_other_particles_are_chosen_while_a_take_goes_on(desk: RecordingDesk) ->
 
 def facts(live: Live, folder: Path, **metrics: Any) -> dict[str, Any]:
     told = {"recorded": 0, "bytes_recorded": 0, "receive_rate": 0.0, "seconds": 3600.0} | metrics
-    return recording_facts(live, plan_of(folder), told)  # type: ignore[arg-type]
+    return recording_facts(live, plan_of(folder), told)
 
 
 def test_minutes_that_are_left_do_not_count_pauses(live: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

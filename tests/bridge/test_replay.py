@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
+from numpy.typing import NDArray
 
 from bridge.sources import Shot, Unreadable
 from bridge.sources.reels import FolderReel, StackReel, open_reel
@@ -39,7 +41,7 @@ class Reel:
     threads = 2
 
     def __init__(self, seconds: list[float], counters: list[int] | None = None, bad: tuple[int, ...] = ()) -> None:
-        self.times_ns = np.array([round(s * NS) for s in seconds], np.int64)
+        self.times_ns: NDArray[np.int64] | None = np.array([round(s * NS) for s in seconds], np.int64)
         self.counters = np.array(counters or range(100, 100 + len(seconds)), np.int64)
         self.bad = bad
         self.closed = False
@@ -60,11 +62,11 @@ def welcome(resume: int = -1) -> Answer:
 
 
 def played(
-    reel: Reel, *, resume: int = -1, limit: int = 1000, clock: Clock | None = None, **options: object
-) -> Iterator[tuple[float, Shot | Unreadable]]:
+    reel: Reel, *, resume: int = -1, limit: int = 1000, clock: Clock | None = None, **options: Any
+) -> Generator[tuple[float, Shot | Unreadable], None, None]:
     """What a replay gives, each with the second at which it was given."""
     clock = clock or Clock()
-    replay = Replay(reel, clock=clock, sleep=clock.sleep, **options)  # type: ignore[arg-type]
+    replay = Replay(reel, clock=clock, sleep=clock.sleep, **options)
     try:
         for found in replay.frames(welcome(resume)):
             if found is not None:
@@ -147,7 +149,7 @@ def test_frames_are_decoded_ahead_and_the_reel_is_closed() -> None:
     reel = Reel([n / 10 for n in range(100)])
     frames = played(reel, speed=0.0)
     next(frames)
-    frames.close()  # type: ignore[attr-defined]
+    frames.close()
     assert 1 < len(reel.asked) <= 17
     assert reel.closed
 

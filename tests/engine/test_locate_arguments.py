@@ -85,7 +85,7 @@ def test_views_and_read_only_images_are_taken() -> None:
 
 
 def test_frame_numbers_of_pims_are_kept() -> None:
-    class Frame(np.ndarray):  # type: ignore[type-arg]
+    class Frame(np.ndarray[Any, Any]):
         frame_no = 7
 
     assert set(engine.locate(frame().view(Frame), 7)["frame"]) == {7}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,8 +26,8 @@ PLACES = np.array([[100.0, 100], [200, 100], [100, 200], [200, 200]])
 class Stage:
     """A conductor and particles that stay where they are put; frames come every 10 ms."""
 
-    def __init__(self, **rules: object) -> None:
-        self.rules = Rules(**({"farthest": 8.0, "clearance": 20.0} | rules))  # type: ignore[arg-type]
+    def __init__(self, **rules: Any) -> None:
+        self.rules = Rules(**({"farthest": 8.0, "clearance": 20.0} | rules))
         self.light = Conductor(self.rules, REGISTRATION)
         self.at = {i: place.copy() for i, place in enumerate(PLACES)}
         self.n = 0

@@ -72,14 +72,15 @@ def test_the_lamp_is_on_while_it_hears_of_the_display_and_dark_when_it_does_not(
 
 
 def test_a_bead_follows_light_that_changes_within_a_frame_time():
-    class OneChange:
-        now = (np.array([[0.0, 0.0]]), np.array([1e4]))
+    class OneChange(Lamp):
+        def __init__(self):
+            self.now = (np.array([[0.0, 0.0]]), np.array([1e4]))
 
         def changes(self, until_ns: int):
             yield 6_000_000, np.array([[0.5, 0.0]]), np.array([1e4])
 
     plant = Plant(Bead(), np.zeros((1, 2)), seed=1)
-    seen = LitCamera._expose(plant, OneChange(), 0, 10_000_000, 2_000_000)  # type: ignore[arg-type]
+    seen = LitCamera._expose(plant, OneChange(), 0, 10_000_000, 2_000_000)
     assert seen[0] == pytest.approx((0.5, 0.0), abs=0.01)
 
 

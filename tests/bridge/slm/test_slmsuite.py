@@ -7,6 +7,7 @@ import pytest
 
 from bridge.slm.displays import open_display
 from bridge.slm.displays.base import Picture
+from bridge.slm.displays.vendor import Vendor
 from bridge.slm.hologram import Holograms, Trap
 
 pytest.importorskip("slmsuite")
@@ -18,7 +19,8 @@ def test_spots_of_slmsuites_modulator_are_where_ours_were_asked():
     traps = [Trap(x=9, y=-7), Trap(x=-12, y=5)]
     levels = Holograms(128, 96).superposition_levels(traps)
     display.show(Picture(traps=traps, levels=levels))
-    shown = display._slm.phase  # type: ignore[attr-defined]
+    assert isinstance(display, Vendor)
+    shown = display._slm.phase
     far = np.abs(np.fft.fftshift(np.fft.fft2(np.exp(1j * shown)))) ** 2
     far /= far.sum()
     brightest = {(int(i % 128) - 64, int(i // 128) - 48) for i in np.argsort(far.ravel())[-2:]}

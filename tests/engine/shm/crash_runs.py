@@ -37,11 +37,10 @@ class FileList(list[Any]):
         self._path = path
         path.touch()
 
-    def __iadd__(self, items: Iterable[Any]) -> FileList:  # type: ignore[misc,override]
+    def extend(self, items: Iterable[Any]) -> None:
         lines = "".join(repr(item) + "\n" for item in items)
         with self._path.open("a") as file:  # one write
             file.write(lines)
-        return self
 
     def read(self) -> list[Any]:
         return [eval(line, {"Gap": Gap}) for line in self._path.read_text().splitlines()]  # noqa: S307
@@ -56,8 +55,11 @@ def one_run(folder: Path, poison: dict[int, tuple[int, int, str]]) -> dict[str, 
             memory=lambda kind, size: SegmentMemory(segments.enter_context(Segment.create(run_id, kind, size))),
         )
         world.poison = poison
+        files = []
         for name, recording in (("results", world.result_recording), ("frames", world.frame_recording)):
-            recording.kept, recording.gaps = FileList(folder / f"{name}.kept"), FileList(folder / f"{name}.gaps")
+            kept, gaps = FileList(folder / f"{name}.kept"), FileList(folder / f"{name}.gaps")
+            recording.kept, recording.gaps = kept, gaps
+            files.append((recording, kept, gaps))
         pids = {_fork(world, name, folder): name for name in world.actors}
         end = time.monotonic() + LIMIT_S
         try:
@@ -84,8 +86,8 @@ def one_run(folder: Path, poison: dict[int, tuple[int, int, str]]) -> dict[str, 
         for name in world.actors:
             world.note_death(name)
             world.reap(name)
-        for recording in (world.result_recording, world.frame_recording):
-            recording.kept, recording.gaps = recording.kept.read(), recording.gaps.read()  # type: ignore[attr-defined]
+        for recording, kept, gaps in files:
+            recording.kept, recording.gaps = kept.read(), gaps.read()
         world.check_account()
     return {"wrong": None, "deaths": deaths}
 

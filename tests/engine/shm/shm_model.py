@@ -145,11 +145,11 @@ class World:
         self._work_memory = memory("work", self._unit_layout.bytes)
         self._state_memory = memory("state", TwoCopies.bytes(16))
         self._ledger_memory = memory("ledger", Ledger.bytes(256, LOSS))
-        self.frames = Ring(self._frames_memory, frame_layout)  # type: ignore[arg-type]
-        self.results = Ring(self._results_memory, result_layout)  # type: ignore[arg-type]
-        self.units = Units(self._work_memory, 0, self._unit_layout)  # type: ignore[arg-type]
-        self.state = TwoCopies(self._state_memory, 0, 16)  # type: ignore[arg-type]
-        self.ledger = Ledger(self._ledger_memory, 0, 256, LOSS)  # type: ignore[arg-type]
+        self.frames = Ring(self._frames_memory, frame_layout)
+        self.results = Ring(self._results_memory, result_layout)
+        self.units = Units(self._work_memory, 0, self._unit_layout)
+        self.state = TwoCopies(self._state_memory, 0, 16)
+        self.ledger = Ledger(self._ledger_memory, 0, 256, LOSS)
         self.scratch = memory("scratch", depth * 24).array(0, (depth, 3), np.int64)
         self._begin_at(first_place)
         for ring in (self.frames, self.results):
@@ -278,7 +278,7 @@ class World:
 
     def _receiver(self) -> Life:
         frames, results, units = self._frames(), self._results(), self._units()
-        ledger = Ledger(self._ledger_memory.attached(), 0, 256, LOSS)  # type: ignore[arg-type]
+        ledger = Ledger(self._ledger_memory.attached(), 0, 256, LOSS)
         writer = FrameWriter(frames, results, units, self.hold_s, lambda: self.now)
         while True:
             meta, record = writer.last_meta(), ledger.last()
@@ -359,7 +359,7 @@ class World:
 
     def _linker(self) -> Life:
         results, units = self._results(), self._units()
-        state = TwoCopies(self._state_memory.attached(), 0, 16)  # type: ignore[arg-type]
+        state = TwoCopies(self._state_memory.attached(), 0, 16)
         while True:
             place = results.newest + 1
             if not units.is_finished(place):
@@ -402,8 +402,8 @@ class World:
                 last = found.last
             if (found is None and (buffer or gaps)) or len(buffer) >= 2:
                 yield "flush"
-                recording.kept += buffer
-                recording.gaps += gaps
+                recording.kept.extend(buffer)
+                recording.gaps.extend(gaps)
                 buffer, gaps = [], []
                 yield from reader._done(last)
             yield IDLE if found is None else "reading"
@@ -475,7 +475,7 @@ class World:
         return _WatchedRing(self, self._results_memory.attached(), self._layouts[1], is_frames=False)
 
     def _units(self) -> Units:
-        return Units(self._work_memory.attached(), 0, self._unit_layout)  # type: ignore[arg-type]
+        return Units(self._work_memory.attached(), 0, self._unit_layout)
 
     def _check_claim(self, worker: int, unit: Unit) -> None:
         depth = self._unit_layout.depth
@@ -519,7 +519,7 @@ class _WatchedRing(Ring):
     """A ring that does not let a slot be overwritten that somebody has a right to."""
 
     def __init__(self, world: World, memory: Memory, layout: RingLayout, is_frames: bool) -> None:
-        super().__init__(memory, layout)  # type: ignore[arg-type]
+        super().__init__(memory, layout)
         self._world = world
         self._is_frames = is_frames
 

@@ -50,7 +50,8 @@ def run_with_crashes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         assert program.stdout is not None
         program.stdin.write(json.dumps({"folder": str(plan.folder), "poison": poison or {}}) + "\n")
         program.stdin.flush()
-        return json.loads(program.stdout.readline())  # type: ignore[no-any-return]
+        answer: dict[str, Any] = json.loads(program.stdout.readline())
+        return answer
 
     yield run
     program.communicate()

@@ -16,8 +16,8 @@ def blocks() -> tuple[StatusBlock, StatusBlock]:
     """A process's block (the second of the segment), as the process and as somebody who looks on see it."""
     memory = Memory(3 * BLOCK_BYTES)
     return (
-        StatusBlock(memory, BLOCK_BYTES),  # type: ignore[arg-type]
-        StatusBlock(memory.attached(), BLOCK_BYTES),  # type: ignore[arg-type]
+        StatusBlock(memory, BLOCK_BYTES),
+        StatusBlock(memory.attached(), BLOCK_BYTES),
     )
 
 
@@ -30,7 +30,7 @@ def test_counters_go_on_when_a_process_starts_again() -> None:
     block.set("dropped", 7)
     block.observe_ns(1000)
     onlooker.reset()
-    again = StatusBlock(Memory(0, block._words), 0)  # type: ignore[arg-type]
+    again = StatusBlock(Memory(0, block._words), 0)
     again.open(101, 2, ())  # before it knows what it will count
     assert onlooker.counters() == {"received": 5, "dropped": 7}
     again.open(101, 2, ["received", "dropped"])
@@ -124,7 +124,7 @@ LOSS = np.dtype([("first", "<i8"), ("last", "<i8")])
 
 def test_a_ledger_keeps_its_newest_records_and_says_when_older_ones_are_asked_for() -> None:
     memory = Memory(Ledger.bytes(4, LOSS))
-    ledger, reader = (Ledger(m, 0, 4, LOSS) for m in (memory, memory.attached()))  # type: ignore[arg-type]
+    ledger, reader = (Ledger(m, 0, 4, LOSS) for m in (memory, memory.attached()))
     assert reader.last() is None
     assert len(reader.read(0, 0)) == 0
     for n in range(6):
@@ -141,7 +141,7 @@ def test_a_ledger_keeps_its_newest_records_and_says_when_older_ones_are_asked_fo
 
 def test_a_ledger_record_is_there_when_its_count_is() -> None:
     memory = Memory(Ledger.bytes(4, LOSS))
-    ledger = Ledger(memory, 0, 4, LOSS)  # type: ignore[arg-type]
+    ledger = Ledger(memory, 0, 4, LOSS)
     for step in ledger._append((1, 2)):
         assert (step, ledger.count, ledger.last()) in [("ledger.1", 0, None), ("ledger.2", 0, None)]
     assert ledger.count == 1
