@@ -1,7 +1,8 @@
 """The first code of every process of a run: `python -P -m engine.child TARGET NAME PLAN`.
 
 Standard input is the life-line: its other end is held by the supervisor alone, so reading its end means that the
-supervisor is dead. Then the process is asked to stop, and leaves by force if it has not within `GRACE_S`.
+supervisor is dead. Then the process is asked to stop, and leaves by force if it has not within `GRACE_S`; a module that
+has something to finish may name a `GRACE_S` of its own.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class LifeLine:
 
     def __init__(self) -> None:
         self._cut = threading.Event()
+        self.grace_s = GRACE_S
         self._thread = threading.Thread(target=self._watch, name="life-line", daemon=True)
         self._thread.start()
 
@@ -39,7 +41,7 @@ class LifeLine:
         while os.read(0, 4096):
             pass
         self._cut.set()
-        time.sleep(GRACE_S)
+        time.sleep(self.grace_s)
         os._exit(70)
 
 
@@ -57,7 +59,7 @@ def main() -> int:
             job.log("info", f"{name} runs at normal priority: {job.process.nice} is not allowed to this user")
     with job.rings:
         try:
-            return _run(job, target)
+            return _run(job, target, life_line)
         except RingtrackError as error:
             job.log_exception(error)
             sys.stderr.write(f"{error}\n")
@@ -70,12 +72,13 @@ def main() -> int:
             raise
 
 
-def _run(job: Job, target: str) -> int:
+def _run(job: Job, target: str, life_line: LifeLine) -> int:
     module_name, _, function = target.partition(":")
     # The block is taken over before anything slow is imported, so that the supervisor sees it start.
     job.status.open(os.getpid(), time.monotonic_ns(), ())
     module = importlib.import_module(module_name)
     job.status.open(os.getpid(), time.monotonic_ns(), getattr(module, "COUNTERS", ()))
+    life_line.grace_s = getattr(module, "GRACE_S", GRACE_S)
     status = getattr(module, function)(job)
     job.status.state = ProcessState.STOPPED
     return int(status or 0)

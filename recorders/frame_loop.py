@@ -82,7 +82,7 @@ class _FrameLoop:
         self._flush_s = min(settings.record.flush_s, settings.ring.hold_s / 3, ring_s / 4)
         self._most = max(1, job.frames.slots // 4)
         self._waiting: deque[tuple[int, Future[tuple[np.void, Any] | None]]] = deque()
-        self._read = self._written = -1  # newest places
+        self._written = -1  # newest place
         self._given_back = -1  # the newest place that the ring may reuse
         self._last_frame = -1
         self._unflushed = 0
@@ -103,7 +103,6 @@ class _FrameLoop:
                 if isinstance(place, Gap):
                     self._lost(place)
                 elif place is not None:
-                    self._read = place
                     meta = self._meta(place)
                     if meta is not None and int(meta["kind"]) == Kind.CLOSING:
                         break
@@ -202,14 +201,15 @@ class _FrameLoop:
 
     def _say_what_is_left(self) -> None:
         """Frames that came and were not taken: whoever would have closed the ring is dead, and time was short."""
-        left = self._job.frames.newest - self._read
+        read = self._reader.last
+        left = self._job.frames.newest - read
         if left > 0:
             self._job.log(
                 "warning",
                 f"{self._job.name} had to leave: {left} frames after number {self._last_frame} had come and are not in "
                 "its files",
-                first=self._read + 1,
-                last=self._read + left,
+                first=read + 1,
+                last=read + left,
             )
 
     def _lost(self, gap: Gap) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ from engine.frames import Kind
 from engine.process import Job
 from engine.shm.cursors import Gap
 from engine.shm.ledger import LedgerOverrunError
-from engine.shm.ring import OverrunError
+from engine.shm.ring import OverrunError, Ring
 from recorders.losses import Losses, pieces
 from recorders.parts import Position
 from recorders.tables import PAUSED, Table
@@ -34,8 +35,12 @@ BEAT_S = 0.1
 AFTER_ALL = 2**63 - 1
 LOST_AT_ONCE = 65_536
 """Lost numbers are handed on in pieces of so many: a row each, 27 MB in the HDF5 recorder."""
-LAST_CALL_S = 0.8
-"""Told to leave, a recorder takes what is in the ring for so long; a process without supervisor has 1.5 s in all."""
+LAST_CALL_S = 2.0
+"""Told to leave without a closing place, a recorder takes what is in the ring, for so long; it has 3 s in all."""
+ORPHANS_CALL_S = 5.0
+"""The same where the supervisor is dead. 1000 frames of 1000 particles took 0.7 s (HDF5); a ring keeps 10 s of them."""
+GRACE_S = 7.0
+"""Of its modules: so long a recorder may take to leave when its supervisor died (engine.child)."""
 
 
 class Recorder(Protocol):
@@ -99,6 +104,7 @@ class _Loop:
         self._losses: Losses | None = None
         self._missed = 0  # places overrun since the last frame
         self._last = -1  # the newest place that was handed on
+        self._told_at: float | None = None  # to leave
         self._counts = dict.fromkeys(COUNTERS, 0)  # since the last flush
         self._bytes = 0
 
@@ -108,12 +114,11 @@ class _Loop:
         reader = job.result_reader()
         job.status.ready()
         next_flush = self._clock() + self._flush_s
-        last_call = float("inf")
         while True:
             job.status.beat()
-            if job.stopping and last_call == float("inf"):
-                last_call = self._clock() + LAST_CALL_S
-            place = reader.next(max(0.0, min(BEAT_S, next_flush - self._clock())))
+            leaving = self._is_leaving()
+            # Leaving, a whole beat: whoever tracks is told at the same time, and may be about to publish.
+            place = reader.next(BEAT_S if leaving else max(0.0, min(BEAT_S, next_flush - self._clock())))
             copied = None
             if isinstance(place, int):
                 copied = self._copy(place)
@@ -132,11 +137,12 @@ class _Loop:
                 if self._arrived is not None:
                     self._arrived(place, meta, rows)
                 self._take(earlier, self._takes.push(Result(place, meta, rows)))
-            if (place is None and job.stopping) or self._clock() > last_call:
+            if leaving and (place is None or self._is_late()):
                 # Told to leave without a closing place: whoever would write it is dead.
                 self._take(earlier, self._takes.rest())
                 self._end(earlier, job.ledger.count)
                 reader.done(self._last)
+                self._say_what_is_left(reader.last)
                 return
             taken = self._counts["frames_recorded"] + self._counts["frames_paused"]
             if self._clock() >= next_flush or taken >= self._most_places:
@@ -147,6 +153,31 @@ class _Loop:
                 else:
                     self._recorder.idle()
                 next_flush = self._clock() + self._flush_s
+
+    def _is_leaving(self) -> bool:
+        if self._told_at is None and self._job.stopping:
+            self._told_at = self._clock()
+        return self._told_at is not None
+
+    def _is_late(self) -> bool:
+        assert self._told_at is not None
+        return self._clock() - self._told_at > (ORPHANS_CALL_S if self._job.orphaned else LAST_CALL_S)
+
+    def _say_what_is_left(self, read: int) -> None:
+        """Frames that came and are not in the file, though nobody lost them."""
+        job = self._job
+        tracked, came = _last_frame_of(job.results), _last_frame_of(job.frames)
+        said = [
+            f"{count} {what}"
+            for count, what in (
+                (tracked - read, "results that time was too short for"),
+                (came - max(tracked, read), "frames that were not tracked any more"),
+            )
+            if count > 0
+        ]
+        if said:
+            message = f"{job.name} was told to leave before the run had ended; not in its file are {' and '.join(said)}"
+            job.log("warning", message, first=read + 1, last=max(tracked, came))
 
     def _copy(self, place: int) -> tuple[np.void, Table] | None:
         """Record and rows of a place, our own; None if it was overwritten meanwhile."""
@@ -224,3 +255,12 @@ class _Loop:
         for name, count in self._counts.items():
             self._job.status.count(name, count)
             self._counts[name] = 0
+
+
+def _last_frame_of(ring: Ring) -> int:
+    """The newest place of a ring that is a frame's; -1 if there is none."""
+    newest = ring.newest
+    if newest >= 0:
+        with suppress(OverrunError), ring.view(newest) as entry:
+            newest -= int(entry.meta["kind"] == Kind.CLOSING)
+    return newest

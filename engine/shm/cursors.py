@@ -97,6 +97,11 @@ class FollowingReader:
         self._next = ring.newest + 1 if start is None else start
         self.lost = 0
 
+    @property
+    def last(self) -> int:
+        """The newest place that it was given or that was in a gap; at first the one before where it begins."""
+        return self._next - 1
+
     def next(self, timeout_s: float, between: Callable[[], None] | None = None) -> int | Gap | None:
         """The next place; a `Gap` if the ring went on without this reader; None after `timeout_s`."""
         ring = self._ring

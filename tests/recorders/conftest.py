@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -75,6 +75,8 @@ class FakeJob:
     name: str = "hdf5"
     run_id: str = "0123456789abcdef"
     stopping: bool = False
+    orphaned: bool = False
+    untracked: int = 0  # frames that came after the newest result
     slots: int = 1000
     recordings: dict[int, Recording] = field(default_factory=dict)  # by version of the settings
 
@@ -99,6 +101,15 @@ class FakeJob:
     @property
     def results(self) -> FakeJob:
         return self
+
+    @property
+    def newest(self) -> int:
+        return len(self.script) - 1
+
+    @property
+    def frames(self) -> FakeJob:
+        """The ring of frames, as far as the recorders of results look at it: which of them came."""
+        return replace(self, script=self.script + [(meta_of(-1), None)] * self.untracked)
 
     def log(self, level: str, message: str, **_: Any) -> None:
         self.logged.append((level, message))
@@ -138,6 +149,10 @@ class FakeReader:
         if isinstance(item, Gap):
             self._next = item.last + 1
             return item
+        return self._next - 1
+
+    @property
+    def last(self) -> int:
         return self._next - 1
 
     def overrun(self, place: int) -> Gap:

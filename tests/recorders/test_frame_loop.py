@@ -47,6 +47,10 @@ class Reader:
         self._next += 1
         return self._next - 1
 
+    @property
+    def last(self) -> int:
+        return self._next - 1
+
     def done(self, place: int) -> None:
         self._frames.done_with = place
 

@@ -14,7 +14,7 @@ import pytest
 from recorders import Run
 from recorders.csv import CsvRecorder
 from recorders.hdf5 import Hdf5Recorder
-from recorders.loop import Recorder, record
+from recorders.loop import LAST_CALL_S, ORPHANS_CALL_S, Recorder, record
 from recorders.metadata import About
 from recorders.runfolder import RunFolder
 
@@ -124,6 +124,49 @@ def test_told_to_leave_without_a_closing_place_it_finishes_its_file(
     run = job([ring.frame(0), ring.frame(1)], stopping=True)
     record(run, kind.make(run))
     assert told(kind.read(folder)) == expected(ring, [0, 1])
+
+
+@pytest.mark.parametrize(("orphaned", "limit_s"), [(True, ORPHANS_CALL_S), (False, LAST_CALL_S)])
+def test_what_it_had_no_time_for_is_said_in_the_log(
+    kind: Kind, job: Any, ring: Any, folder: RunFolder, orphaned: bool, limit_s: float
+) -> None:
+    run = job([ring.frame(n) for n in range(60)], stopping=True, orphaned=orphaned, untracked=3)
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += limit_s / 20
+        return now[0]
+
+    record(run, kind.make(run), clock)
+    written = told(kind.read(folder))
+    taken = run.done + 1
+    assert 5 < taken < 60
+    assert written == expected(ring, list(range(taken)))
+    assert run.logged == [
+        (
+            "warning",
+            f"hdf5 was told to leave before the run had ended; not in its file are {60 - taken} results that time was "
+            "too short for and 3 frames that were not tracked any more",
+        )
+    ]
+
+
+def test_an_orphan_takes_all_that_was_published_and_says_nothing_where_nothing_is_missing(
+    kind: Kind, job: Any, ring: Any, folder: RunFolder
+) -> None:
+    run = job([ring.frame(n) for n in range(60)], stopping=True, orphaned=True)
+    record(run, kind.make(run))
+    assert told(kind.read(folder)) == expected(ring, list(range(60)))
+    assert run.logged == []
+
+
+def test_one_that_starts_again_when_all_was_taken_says_nothing(
+    kind: Kind, job: Any, ring: Any, folder: RunFolder
+) -> None:
+    run = job([ring.frame(0), ring.frame(1)], stopping=True)
+    run.done = 1
+    record(run, kind.make(run))
+    assert run.logged == []
 
 
 def test_the_heart_beats_at_every_round(kind: Kind, job: Any, ring: Any, folder: RunFolder) -> None:
