@@ -20,6 +20,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -28,6 +29,7 @@ import msgspec
 import numpy as np
 
 from bridge.simulator import Scene, Simulator
+from engine.errors import MachineError
 from engine.supervisor import RunSummary, start
 from perf.common import arguments, machine, report, say
 from perf.main_job import Onlooker, Watched, experiment_for
@@ -96,6 +98,30 @@ def verified(folder: Path, frames: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+class NoRateError(MachineError):
+    """No rate was found at which a camera that waits for nobody loses no frame."""
+
+
+def sustained_rate(fps: float, lost_at: Callable[[float], int]) -> float:
+    """The first rate, from `fps` downwards, at which a trial loses no frame (`lost_at`: frames lost at a rate).
+
+    Raises NoRateError after `TRIALS` of them: a rate that was not tried is not measured at.
+    """
+    tried = []
+    for turn in range(TRIALS):
+        rate = round(fps * SLOWER**turn, 1)
+        say(f"live at {rate:g} frames/s, a trial")
+        lost = lost_at(rate)
+        if not lost:
+            return rate
+        tried.append(f"{lost} at {rate:g}")
+    raise NoRateError(
+        f"No rate was found that this machine sustains: each of {TRIALS} trials lost frames ({', '.join(tried)} "
+        "frames/s). Is it busy with something else? --rate measures at a rate of your choice, a smaller --load begins "
+        "lower."
+    )
+
+
 def row(what: str, summary: RunSummary, watched: Watched) -> dict[str, Any]:
     took = watched.cpu_ms
     return {
@@ -109,7 +135,7 @@ def row(what: str, summary: RunSummary, watched: Watched) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Measure and report; 1 if a frame was lost or is not what was sent."""
+    """Measure and report; 1 if a frame was lost or is not what was sent, 3 if no rate is sustained."""
     parser = arguments(__doc__)
     parser.add_argument("--minutes", type=float, default=2.0, help="of the live run")
     parser.add_argument("--size", type=int, default=2048, help="pixels of a side")
@@ -130,18 +156,21 @@ def main() -> int:
             runs.append(run(size, guess, options.short, data, images=images, live=False, part_gb=options.part_gb))
             shutil.rmtree(runs[-1][0].run_folder, ignore_errors=True)
             fps = options.load * runs[-1][0].fps
-        for _ in range(TRIALS if runs else 0):  # the first rate that a camera which waits for nobody may have
-            fps = round(fps, 1)
-            say(f"live at {fps:g} frames/s, a trial")
-            trial = run(size, fps, options.short, data, images=True, live=True, part_gb=options.part_gb)[0]
+
+        def lost_at(rate: float) -> int:
+            trial = run(size, rate, options.short, data, images=True, live=True, part_gb=options.part_gb)[0]
             shutil.rmtree(trial.run_folder, ignore_errors=True)
-            if not trial.frames_lost:
-                break
-            fps *= SLOWER
+            return trial.frames_lost
+
+        if runs:
+            fps = sustained_rate(fps, lost_at)
         say(f"live at {fps:g} frames/s")
         live = run(size, fps, 60 * options.minutes, data, images=True, live=True, part_gb=options.part_gb)
         say("verifying …")
         found = verified(Path(live[0].run_folder), round(fps * 60 * options.minutes))
+    except NoRateError as error:
+        say(str(error))
+        return error.exit_status
     finally:
         shutil.rmtree(data, ignore_errors=True)
     codec = codec_ms(size)
