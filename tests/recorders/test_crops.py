@@ -18,7 +18,7 @@ from engine.rows import ROW
 from recorders import crop_file
 from recorders.crop_file import CropFile, corners, cut
 from recorders.crop_parts import Crops, check_crops, last_frame_of, link_crops_into, linked_crops, parts_of_crops
-from recorders.crops import CropRecorder
+from recorders.crops import CropRecorder, FramePlaces
 from recorders.loop import record
 from recorders.parts import RunError, part_path
 
@@ -37,7 +37,7 @@ def pixels_of(frame: int) -> np.ndarray:
     return np.random.default_rng(frame).integers(0, 65536, SHAPE_HW).astype(np.uint16)
 
 
-class Frames:
+class Frames(FramePlaces):
     """The frame ring: pixels by place, and how far it was given back."""
 
     def __init__(self, gone: tuple[int, ...] = ()) -> None:
@@ -54,7 +54,7 @@ class Frames:
 def recorder(folder: Path, frames: Frames, chosen: str = "", **options: Any) -> CropRecorder:
     rule = parse_chosen(chosen)
     return CropRecorder(
-        folder / "crops_run_001.h5", SIZE, SHAPE_HW, "uint16", frames,  # type: ignore[arg-type]
+        folder / "crops_run_001.h5", SIZE, SHAPE_HW, "uint16", frames,
         chosen=lambda version: rule, **options,
     )  # fmt: skip
 

@@ -79,7 +79,7 @@ def told_to_leave(
     logged: list[str] = []
     counts: Counter[str] = Counter()
     frames = Frames(came)
-    job = SimpleNamespace(
+    job: Any = SimpleNamespace(
         name="images", frames=frames, run_folder=folder, stopping=True, process=SimpleNamespace(frame_reader=0),
         experiment=Experiment(camera=Camera(width=8, height=4), record=Record(image_region="1:3, 2:6")),
         status=SimpleNamespace(ready=lambda: None, beat=lambda: None, count=lambda name, n: counts.update({name: n})),
@@ -92,7 +92,7 @@ def told_to_leave(
         return now[0]
 
     sink = Sink()
-    record_frames(job, sink, 1, clock=clock)  # type: ignore[arg-type]
+    record_frames(job, sink, 1, clock=clock)
     return sink, frames, logged, counts
 
 

@@ -25,10 +25,9 @@ from recorders.image_check import check_images
 from recorders.parts import part_paths
 from recorders.pictures import Pictures
 from recorders.tiff_ome import ABOUT
-from tests.recorders.test_recorders_killed import Recording
+from tests.recorders.killable import Recording, kill_again_and_again
 
 KILLS = int(os.environ.get("RINGTRACK_KILLS", "70"))
-SLOTS = 64
 SIDE = 96
 FORMS = {
     "images": ("images", {}),
@@ -42,11 +41,8 @@ class FrameRecording(Recording):
 
     def publish_frame(self, place: int, pixels: NDArray[Any] | None) -> None:
         """Wait for room as the receiver does; no pixels: the end of the run."""
+        assert self.wait_for_room(place), self.complaint()
         frames = self.rings.frames
-        while place - SLOTS > self.cursors.cursor(0):
-            assert self.process
-            assert self.process.poll() is None, self.process.stderr.read().decode()  # type: ignore[union-attr]
-            time.sleep(0.0005)
         frames.invalidate(place)
         frames.record(place)[0] = self._meta(place, pixels)
         if pixels is not None:
@@ -80,34 +76,13 @@ def pixels_of(place: int) -> NDArray[Any]:
 
 def record_with_kills(recording: FrameRecording, kills: int, seed: int) -> int:
     """Publish frames while the recorder is killed again and again, and look at what it left each time; how many."""
-    dice = random.Random(seed)
-    started = time.monotonic()
-    recording.start()
-    recording.wait_ready()
-    start_s = time.monotonic() - started
-    place = killed = 0
-    next_kill = time.monotonic() + dice.uniform(0.0, 0.15)
-    while killed < kills or place < 200:
-        recording.publish_frame(place, pixels_of(place))
-        place += 1
-        if killed < kills and time.monotonic() >= next_kill:
-            safe = recording.cursors.cursor(0)
-            recording.kill()
-            killed += 1
-            assert_all_are_there(recording, safe + 1, dice, at_least=True)
-            recording.start()
-            if dice.random() < 0.3:  # and once more while it makes its file
-                time.sleep(start_s * dice.uniform(0.7, 1.05))
-                recording.kill()
-                killed += 1
-                recording.start()
-            recording.wait_ready()
-            next_kill = time.monotonic() + dice.uniform(0.0, 0.15)
-    recording.publish_frame(place, None)
-    assert recording.process
-    recording.process.wait(60)  # before its life-line is closed
+    count = kill_again_and_again(
+        recording, lambda place: recording.publish_frame(place, pixels_of(place)), kills=kills, places=200, seed=seed,
+        apart_s=0.15, killed_at=lambda safe, dice: assert_all_are_there(recording, safe + 1, dice, at_least=True),
+    )  # fmt: skip
+    recording.publish_frame(count, None)
     assert recording.reap() == 0, recording.errors.decode()
-    return place
+    return count
 
 
 def assert_all_are_there(recording: FrameRecording, count: int, dice: random.Random, *, at_least: bool = False) -> None:

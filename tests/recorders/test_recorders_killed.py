@@ -6,131 +6,22 @@ RINGTRACK_KILLS says how often (2 here; many in `make faults`).
 from __future__ import annotations
 
 import os
-import random
-import subprocess
-import sys
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
-import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 
 from engine.accounting import Cause, Step
-from engine.experiment import Experiment
-from engine.plan import Geometry, Plan, ProcessPlan
-from engine.rings import Rings
-from engine.shm.cursors import CursorTable
-from engine.shm.status import ProcessState
 from recorders import Run, h5clear, join
-from recorders.runfolder import RunFolder
+from tests.recorders.killable import SLOTS, Recording, kill_again_and_again
 
-REPOSITORY = Path(__file__).parents[2]
 KILLS = int(os.environ.get("RINGTRACK_KILLS", "2"))
-SLOTS = 64
-
-
-class Recording:
-    """A run with a recorder and nothing else; the test publishes results in the linker's place."""
-
-    def __init__(self, folder: Path, kind: str, *, side: int = 16, of_frames: bool = False, **record: Any) -> None:
-        """`of_frames`: it reads the ring of frames, of `side` x `side` pixels. `record`: settings of that section."""
-        experiment = Experiment()
-        experiment = msgspec.structs.replace(
-            experiment,
-            camera=msgspec.structs.replace(experiment.camera, width=side, height=side),
-            ring=msgspec.structs.replace(experiment.ring, max_particles=200),
-            record=msgspec.structs.replace(experiment.record, **{"flush_s": 0.02, **record}),
-        )
-        self.folder = RunFolder(folder)
-        self.plan = Plan(
-            run_id=os.urandom(8).hex(),
-            pid=os.getpid(),
-            started_utc_ns=0,
-            started_mono_ns=0,
-            run_folder=str(folder),
-            experiment=experiment,
-            geometry=Geometry(
-                frame_slots=SLOTS if of_frames else 2,
-                result_slots=SLOTS,
-                depth=2,
-                units_of_step=(1,),
-                scratch_bytes=64,
-                state_bytes=64,
-                blocks=1,
-            ),
-            processes=(
-                ProcessPlan(
-                    name=kind,
-                    target=f"recorders.{kind}:main",
-                    kind=kind,
-                    block=0,
-                    reader=-1 if of_frames else 0,
-                    frame_reader=0 if of_frames else -1,
-                ),
-            ),
-        )
-        self.kind = kind
-        self.plan_file = folder / "plan.json"
-        self.plan_file.write_bytes(self.plan.encode())
-        self.rings = Rings.create(self.plan)
-        self.cursors = CursorTable(self.rings.frames if of_frames else self.rings.results)
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self.rings.block(self.kind).reset()
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "engine.child", f"recorders.{self.kind}:main", self.kind, str(self.plan_file)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            cwd=self.folder.path,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        )
-
-    def wait_ready(self) -> None:
-        assert self.process
-        end = time.monotonic() + 30
-        while self.rings.block(self.kind).state != ProcessState.READY:
-            assert self.process.poll() is None, self.process.stderr.read().decode()  # type: ignore[union-attr]
-            assert time.monotonic() < end, "the recorder was not ready in time"
-            time.sleep(0.002)
-
-    def publish(self, place: int, meta: np.void, rows: np.ndarray) -> bool:
-        """Wait for room as the linker does, then publish; False if the recorder ended meanwhile."""
-        assert self.process
-        results = self.rings.results
-        while place - SLOTS > self.cursors.cursor(0):
-            if self.process.poll() is not None:
-                return False
-            time.sleep(0.0005)
-        results.invalidate(place)
-        results.record(place)[0] = meta
-        results.payload(place)[: len(rows)] = rows
-        results.publish(place, "test")
-        return True
-
-    def kill(self) -> None:
-        assert self.process
-        self.process.kill()
-        self.reap()
-
-    def reap(self) -> int:
-        assert self.process
-        _, self.errors = self.process.communicate(timeout=60)
-        status = self.process.returncode
-        self.process = None
-        return status
-
-    def close(self) -> None:
-        if self.process:
-            self.kill()
-        del self.cursors
-        self.rings.close()
 
 
 @pytest.fixture
@@ -142,31 +33,19 @@ def recording(run_folder: Path, request: pytest.FixtureRequest) -> Iterator[Reco
 
 def record_with_kills(recording: Recording, ring: Any, kills: int, seed: int) -> int:
     """Publish frames (every 7th after a camera gap of two) while the recorder is killed again and again; how many."""
-    random_moment = random.Random(seed)
-    started = time.monotonic()
-    recording.start()
-    recording.wait_ready()
-    start_s = time.monotonic() - started
-    place = frame = killed = 0
-    next_kill = time.monotonic() + random_moment.uniform(0.0, 0.1)
-    while killed < kills or place < 300:
+    ledger = recording.rings.ledger
+    frame = 0
+
+    def publish(place: int) -> None:
+        nonlocal frame
         if place % 7 == 6:
-            recording.rings.ledger.append(frame, frame + 1, 0, 1, Step.CAMERA, Cause.CAMERA_SKIPPED)
+            ledger.append(frame, frame + 1, 0, 1, Step.CAMERA, Cause.CAMERA_SKIPPED)
             frame += 2
-        recording.publish(place, ring.meta(frame, 100, ledger=recording.rings.ledger.count), ring.rows(frame, 100))
-        place, frame = place + 1, frame + 1
-        if killed < kills and time.monotonic() >= next_kill:
-            recording.kill()
-            killed += 1
-            recording.start()
-            if random_moment.random() < 0.3:  # and once more while it makes its file
-                time.sleep(start_s * random_moment.uniform(0.75, 1.05))
-                recording.kill()
-                killed += 1
-                recording.start()
-            recording.wait_ready()
-            next_kill = time.monotonic() + random_moment.uniform(0.0, 0.1)
-    recording.publish(place, ring.closing(recording.rings.ledger.count), ring.rows(-1, 0))
+        recording.publish(place, ring.meta(frame, 100, ledger=ledger.count), ring.rows(frame, 100))
+        frame += 1
+
+    place = kill_again_and_again(recording, publish, kills=kills, places=300, seed=seed, apart_s=0.1)
+    recording.publish(place, ring.closing(ledger.count), ring.rows(-1, 0))
     assert recording.reap() == 0, recording.errors.decode()
     return frame
 
@@ -260,10 +139,7 @@ def test_the_death_of_the_supervisor_ends_the_recorder_with_a_whole_file(recordi
     recording.wait_ready()
     for place in range(10):
         recording.publish(place, ring.meta(place, 5), ring.rows(place, 5))
-    assert recording.process
-    assert recording.process.stdin
-    recording.process.stdin.close()
-    recording.process.stdin = None
+    recording.cut_the_life_line()
     assert recording.reap() == 0
     if recording.kind == "hdf5":
         assert len(pd.read_hdf(recording.folder.hdf5, "tracks")) == 50
@@ -271,14 +147,27 @@ def test_the_death_of_the_supervisor_ends_the_recorder_with_a_whole_file(recordi
         assert len(pd.read_csv(recording.folder.csv)) == 50
 
 
+@pytest.mark.parametrize("recording", ["hdf5"], indirect=True)
+def test_the_death_of_the_supervisor_costs_nothing_that_was_published(recording: Recording, ring: Any) -> None:
+    recording.start()
+    recording.wait_ready()
+    os.kill(recording.running.pid, signal.SIGSTOP)
+    for place in range(SLOTS):
+        recording.publish(place, ring.meta(place, 100), ring.rows(place, 100))
+    recording.cut_the_life_line()
+    os.kill(recording.running.pid, signal.SIGCONT)
+    assert recording.reap() == 0
+    assert Run.open(recording.folder.hdf5).tracks_array["frame"].tolist() == np.repeat(range(SLOTS), 100).tolist()
+    assert not recording.folder.log.exists() or "not in its file" not in recording.folder.log.read_text()
+
+
 @pytest.mark.parametrize("recording", ["hdf5", "csv"], indirect=True)
 def test_a_disk_that_takes_no_more_ends_the_recorder_with_a_sentence(recording: Recording, ring: Any) -> None:
     recording.start()
     recording.wait_ready()
-    assert recording.process
     import resource
 
-    resource.prlimit(recording.process.pid, resource.RLIMIT_FSIZE, (3 << 20, 3 << 20))
+    resource.prlimit(recording.running.pid, resource.RLIMIT_FSIZE, (3 << 20, 3 << 20))
     for place in range(2000):
         if not recording.publish(place, ring.meta(place, 100), ring.rows(place, 100)):
             break
