@@ -1,7 +1,9 @@
 """A recording that was tracked again, beside the results in its file: are they the same, and where do they differ?
 
 Frames are matched by their place in the recording. Rows are compared byte by byte; where they differ, it is told
-whether detection differs (which features, where) or identities alone. Blocks of frames, so that a day of it fits.
+whether detection differs (which features, where) or identities alone. Where only a part of each frame was kept
+(`record.image_region`), what was found within it counts, at its place in that part; the part's edges are edges of the
+frame now, so features near them differ. Blocks of frames, so that a day of it fits.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from engine.regions import are_inside, region_of
 from engine.rows import ROW
 from recorders.blocks import track_blocks
 from recorders.run import Run
@@ -75,10 +78,12 @@ def compare(recorded: Path, again: Path) -> Comparison:
     """
     old, new = Run.open(recorded), Run.open(again)
     numbers, numbers_again = _matched(old, new)
-    tally = _Tally()
+    tally, kept_part = _Tally(), _KeptPart(old)
     for start in range(0, len(numbers), FRAMES_AT_ONCE):
         part = np.s_[start : start + FRAMES_AT_ONCE]
-        tally.add(numbers[part], _rows(old, numbers[part]), numbers_again[part], _rows(new, numbers_again[part]))
+        tally.add(
+            numbers[part], kept_part.of(_rows(old, numbers[part])), numbers_again[part], _rows(new, numbers_again[part])
+        )
     kept, tracked_again = _tracked(old, old.frames.numbers), _tracked(new, None)
     return Comparison(
         recorded=str(old.path.parent),
@@ -98,6 +103,25 @@ def compare(recorded: Path, again: Path) -> Comparison:
     )
 
 
+class _KeptPart:
+    """The part of each frame that a run kept."""
+
+    def __init__(self, run: Run) -> None:
+        camera, text = run.settings.camera, run.settings.record.image_region
+        y0, y1, x0, x1 = region_of(text)
+        self._all = not text
+        self._edges = y0, y1 or camera.height, x0, x1 or camera.width
+
+    def of(self, rows: Table) -> Table:
+        """The rows within it, with positions in it."""
+        if self._all:
+            return rows
+        rows = rows[are_inside(rows, *self._edges)]
+        rows["y"] -= self._edges[0]
+        rows["x"] -= self._edges[2]
+        return rows
+
+
 class _Tally:
     def __init__(self) -> None:
         self.same = self.same_features = self.rows = self.rows_again = 0
@@ -105,9 +129,9 @@ class _Tally:
 
     def add(self, numbers: Any, rows: Table, numbers_again: Any, rows_again: Table) -> None:
         """Count one block of frames."""
-        self.rows += len(rows)
-        self.rows_again += len(rows_again)
         for number, one, other in zip(numbers, _cut(rows, numbers), _cut(rows_again, numbers_again)):
+            self.rows += len(one)
+            self.rows_again += len(other)
             same = one.tobytes() == _numbered(other, number).tobytes()
             same_features = same or one[DETECTED].tobytes() == other[DETECTED].tobytes()
             self.same += same

@@ -20,6 +20,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from engine.frames import TimeSource
+from engine.regions import region_of
 from recorders.parts import RunError
 from recorders.run import Run
 from recorders.tables import LOST, TIME_SOURCE_WORDS, Table
@@ -74,6 +75,8 @@ class Recording:
         self.counters = self._counters()
         self.times_ns = self._rows["t_source_ns"].astype(np.int64)
         self._whole = self._checks_hold()
+        y0, _, x0, _ = region_of(self.run.settings.record.image_region)
+        self._corner_yx = (y0, x0)  # in the camera's frame, of what was kept of it
 
     @property
     def utc_ns(self) -> int:
@@ -99,7 +102,7 @@ class Recording:
             time_source=_WORDS.get(bytes(row["time_source"]), TimeSource.HEADER),
             t_error_ns=max(0, int(row["t_camera_error_ns"])),
             extra=self._extra(number),
-            header=_header(row),
+            header=_header(row, self._corner_yx),
         )
 
     def close(self) -> None:
@@ -142,12 +145,18 @@ def _rows_of(run: Run, numbers: NDArray[np.int64]) -> Table:
     return table
 
 
-def _header(row: np.void) -> dict[str, Any]:
-    """What the frame's header said beside its time: `bridge.wire.FrameHeader`'s names."""
+def _header(row: np.void, corner_yx: tuple[int, int]) -> dict[str, Any]:
+    """What the frame's header said beside its time: `bridge.wire.FrameHeader`'s names.
+
+    A part of a frame is what a camera would have sent that reads out no more than this part: its region begins
+    `corner_yx` further on the sensor, where a pixel of the frame is `binning` pixels wide.
+    """
+    binning = max(1, int(row["binning"]))
+    y, x = (max(0, int(row[name])) + binning * at for name, at in zip(("region_y", "region_x"), corner_yx))
     out: dict[str, Any] = {
         "bits": int(row["bits"]) or None,
         "high_aligned": bool(row["high_aligned"]),
-        "region": (max(0, int(row["region_y"])), max(0, int(row["region_x"]))),
+        "region": (y, x),
         "binning": max(0, int(row["binning"])),
         "trigger": int(row["trigger"]),
     }

@@ -15,6 +15,7 @@ import tifffile
 import xxhash
 from numpy.typing import NDArray
 
+from engine.regions import are_inside
 from tests.system.running import Ended, Laboratory, diffusing, wait_until
 
 SHAPE_HW = (128, 160)
@@ -129,3 +130,27 @@ def test_some_frames_and_a_part_of_them(lab: Laboratory, frames: NDArray[Any]) -
         np.testing.assert_array_equal(tif.asarray(), pixels)
     with pytest.raises(IndexError, match="frame 5 was not kept; those that are: 12, from 0 to 110"):
         ended.record.frames[5]
+    assert_tracked_again_they_are_where_they_were(lab, ended)
+
+
+def assert_tracked_again_they_are_where_they_were(lab: Laboratory, ended: Ended) -> None:
+    """The part of 50 x 64 is the frame; /frames says where on the sensor it lies."""
+    camera = SETTINGS["camera"] | {"height": 50, "width": 64}
+    nothing = {"images": False, "tiff": False}
+    again = lab.run(lab.settings(SETTINGS, camera=camera, record=nothing), "--source", ended.folder)
+    assert again.counts == (12, 12, 12, 0), again.stderr
+    table, tracks, before = again.record.frames_array, again.record.tracks_array, ended.record.tracks_array
+    assert set(zip(table["region_y"].tolist(), table["region_x"].tolist())) == {(30, 20)}
+    found = 0
+    for number in range(12):
+        one, was = tracks[tracks["frame"] == number], before[before["frame"] == 10 * number]
+        one = one[(one["y"] > 11) & (one["y"] < 39) & (one["x"] > 11) & (one["x"] < 53)]  # not at the part's edges
+        for y, x in zip(one["y"] + 30, one["x"] + 20):
+            found += 1
+            assert np.hypot(was["y"] - y, was["x"] - x).min() < 0.3
+    assert found > 10
+    compared = again.summary["comparison"]
+    assert compared["frames"] == 12
+    assert compared["rows"] == sum((before["frame"] % 10 == 0) & are_inside(before, 30, 80, 20, 84))
+    assert compared["rows_again"] == len(tracks)
+    assert compared["largest_shift_px"] < 3
