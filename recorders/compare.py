@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from engine.regions import are_inside, region_of
+from engine.regions import are_inside
 from engine.rows import ROW
 from recorders.blocks import track_blocks
 from recorders.run import Run
@@ -78,11 +78,14 @@ def compare(recorded: Path, again: Path) -> Comparison:
     """
     old, new = Run.open(recorded), Run.open(again)
     numbers, numbers_again = _matched(old, new)
-    tally, kept_part = _Tally(), _KeptPart(old)
+    tally = _Tally()
     for start in range(0, len(numbers), FRAMES_AT_ONCE):
         part = np.s_[start : start + FRAMES_AT_ONCE]
         tally.add(
-            numbers[part], kept_part.of(_rows(old, numbers[part])), numbers_again[part], _rows(new, numbers_again[part])
+            numbers[part],
+            _in_what_was_kept(old, _rows(old, numbers[part])),
+            numbers_again[part],
+            _rows(new, numbers_again[part]),
         )
     kept, tracked_again = _tracked(old, old.frames.numbers), _tracked(new, None)
     return Comparison(
@@ -101,25 +104,6 @@ def compare(recorded: Path, again: Path) -> Comparison:
         largest_shift_px=tally.shift,
         settings=_settings(old, new),
     )
-
-
-class _KeptPart:
-    """The part of each frame that a run kept."""
-
-    def __init__(self, run: Run) -> None:
-        camera, text = run.settings.camera, run.settings.record.image_region
-        y0, y1, x0, x1 = region_of(text)
-        self._all = not text
-        self._edges = y0, y1 or camera.height, x0, x1 or camera.width
-
-    def of(self, rows: Table) -> Table:
-        """The rows within it, with positions in it."""
-        if self._all:
-            return rows
-        rows = rows[are_inside(rows, *self._edges)]
-        rows["y"] -= self._edges[0]
-        rows["x"] -= self._edges[2]
-        return rows
 
 
 class _Tally:
@@ -172,6 +156,17 @@ def _rows(run: Run, numbers: Any) -> Table:
         return np.zeros(0, ROW)
     blocks = [np.zeros(0, ROW), *track_blocks(run, int(numbers[0]), int(numbers[-1]))]
     return np.concatenate(blocks)
+
+
+def _in_what_was_kept(run: Run, rows: Table) -> Table:
+    """The rows within the part of the frames that was kept, with positions in it."""
+    if not run.settings.record.image_region:
+        return rows
+    y0, y1, x0, x1 = run.kept_part
+    rows = rows[are_inside(rows, y0, y1, x0, x1)]
+    rows["y"] -= y0
+    rows["x"] -= x0
+    return rows
 
 
 def _cut(rows: Table, numbers: Any) -> list[Table]:

@@ -33,7 +33,9 @@ def read(path: str | list[str]) -> list[Layer]:
     name, scale = run.path.parent.name, run.settings.camera.pixel_um or 1.0
     layers: list[Layer] = []
     with suppress(RunError):  # none were kept
-        layers.append((LazyFrames(run.frames), {"name": name, "scale": (1.0, scale, scale)}, "image"))
+        y0, _, x0, _ = run.kept_part
+        place = {"scale": (1.0, scale, scale), "translate": (0.0, y0 * scale, x0 * scale)}
+        layers.append((LazyFrames(run.frames), {"name": name, **place}, "image"))
     rows = run.tracks_array
     if len(rows):
         order = np.lexsort((rows["frame"], rows["particle"]))

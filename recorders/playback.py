@@ -20,7 +20,6 @@ import xxhash
 from numpy.typing import NDArray
 
 from engine.frames import TimeSource
-from engine.regions import region_of
 from recorders.parts import RunError
 from recorders.run import Run
 from recorders.tables import LOST, TIME_SOURCE_WORDS, Table
@@ -75,8 +74,8 @@ class Recording:
         self.counters = self._counters()
         self.times_ns = self._rows["t_source_ns"].astype(np.int64)
         self._whole = self._checks_hold()
-        y0, _, x0, _ = region_of(self.run.settings.record.image_region)
-        self._corner_yx = (y0, x0)  # in the camera's frame, of what was kept of it
+        y0, _, x0, _ = self.run.kept_part
+        self._corner_yx = (y0, x0)
 
     @property
     def utc_ns(self) -> int:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from engine.experiment import Experiment
 from engine.light import SLM_ROW
+from engine.regions import region_of
 from engine.rows import ROW
 from recorders.crop_parts import Crops
 from recorders.join import accounting, joined_frames, lost_ranges
@@ -78,6 +79,16 @@ class Run:
             f"{self.path.name} holds no images, only what was tracked in them. Where the camera software kept its "
             "files, the column file_name of frames_table names them."
         )
+
+    @cached_property
+    def kept_part(self) -> tuple[int, int, int, int]:
+        """y0, y1, x0, x1 of what `frames` shows of the camera's frame (`record.image_region`; all of it by default).
+
+        Positions in `/tracks` are in the camera's frame: in `frames[i]` a particle is at `(y - y0, x - x0)`.
+        """
+        camera = self.settings.camera
+        y0, y1, x0, x1 = region_of(self.settings.record.image_region)
+        return y0, y1 or camera.height, x0, x1 or camera.width
 
     @property
     def crops(self) -> Crops:

@@ -113,12 +113,18 @@ class ReplayFeed:
         return rows
 
     def _pixels(self, frame: int) -> NDArray[Any]:
-        camera = self._record.settings.camera
+        """The camera's frame; black where nothing of it was kept."""
+        camera, (y0, y1, x0, x1) = self._record.settings.camera, self._record.kept_part
         try:
             pixels: NDArray[Any] = np.zeros(0) if self._pictures is None else self._pictures[frame]
         except IndexError:  # of these every n-th was kept
             pixels = np.zeros(0)
-        return pixels if pixels.shape == camera.shape_hw else np.zeros(camera.shape_hw, camera.dtype)
+        if pixels.shape == camera.shape_hw:
+            return pixels
+        whole = np.zeros(camera.shape_hw, camera.dtype)
+        if pixels.shape == (y1 - y0, x1 - x0):
+            whole[y0:y1, x0:x1] = pixels
+        return whole
 
     def _steps(self, last: int) -> dict[str, dict[str, float]]:
         recent = self._table[max(0, last - 128) : last]

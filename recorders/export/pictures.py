@@ -134,11 +134,13 @@ def _contrast(pictures: Any, numbers: NDArray[np.int64]) -> tuple[float, float]:
 
 
 def _positions(run: Run, numbers: NDArray[np.int64], selection: Selection) -> dict[int, list[tuple[float, float, int]]]:
+    """x, y, identity of the particles of each frame, in the picture that was kept of it."""
     out: dict[int, list[tuple[float, float, int]]] = {}
+    y0, _, x0, _ = run.kept_part
     for block in track_blocks(run, int(numbers[0]), int(numbers[-1])):
         for frame, x, y, particle in zip(*(block[name].tolist() for name in ("frame", "x", "y", "particle"))):
             if not selection.particles or any(low <= particle <= high for low, high in selection.particles):
-                out.setdefault(frame, []).append((x, y, particle))
+                out.setdefault(frame, []).append((x - x0, y - y0, particle))
     return out
 
 
