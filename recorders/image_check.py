@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
-import numpy as np
 import xxhash
 
+from recorders.packed import unpacked
 from recorders.parts import opened
 from recorders.pictures import parts_of_images
-from recorders.shuffle import unshuffled
 
 MOST_FAULTS = 20
 AHEAD = 16
@@ -70,20 +69,14 @@ class _Frame:
 
     def wrong(self) -> tuple[str, bool]:
         """What is wrong with it, "" if nothing; and whether it was compared with a checksum."""
-        import imagecodecs
-
         if not self._chunk:
             return f"cannot be read: {self._error}", False
-        size = int(np.prod(self._shape_hw)) * self._dtype.itemsize
         try:
-            data = imagecodecs.zstd_decode(self._chunk, out=size)
-        except Exception as error:  # the codec has errors of its own
-            return f"cannot be decoded: {error}", False
-        if len(data) != size:
-            return f"has {len(data)} bytes, {size} are a frame", False
+            pixels = unpacked(self._chunk, self._dtype, self._shape_hw)
+        except OSError as error:
+            return str(error).removeprefix("a chunk "), False
         if not self._whole or not self._checksum:
             return "", False
-        pixels = unshuffled(data, self._dtype, self._shape_hw)
         same = xxhash.xxh3_64_intdigest(pixels.data) == self._checksum
         return "" if same else "is not what the sender sent: its checksum is another", True
 

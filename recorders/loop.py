@@ -19,7 +19,7 @@ import numpy as np
 from engine.accounting import LOSS
 from engine.frames import Kind
 from engine.process import Job
-from engine.shm.cursors import Gap
+from engine.shm.cursors import Gap, LosslessReader
 from engine.shm.ledger import LedgerOverrunError
 from engine.shm.ring import OverrunError, Ring
 from recorders.losses import Losses, pieces
@@ -119,29 +119,13 @@ class _Loop:
             leaving = self._is_leaving()
             # Leaving, a whole beat: whoever tracks is told at the same time, and may be about to publish.
             place = reader.next(BEAT_S if leaving else max(0.0, min(BEAT_S, next_flush - self._clock())))
-            copied = None
-            if isinstance(place, int):
-                copied = self._copy(place)
-                place = reader.overrun(place) if copied is None else place
-            if isinstance(place, Gap):
-                self._take(earlier, self._takes.rest())
-                self._overrun(place)
-            elif place is not None and copied is not None:
-                meta, rows = copied
-                if meta["kind"] == Kind.CLOSING:
-                    self._take(earlier, self._takes.rest())
-                    self._end(earlier, int(meta["ledger"]))
-                    # Never past the closing place: killed from here on, the next one has to meet it, to know the end.
-                    reader.done(self._last)
-                    return
-                if self._arrived is not None:
-                    self._arrived(place, meta, rows)
-                self._take(earlier, self._takes.push(Result(place, meta, rows)))
+            ledger = self._take_in(reader, earlier, place)
+            if ledger is not None:
+                self._finish(reader, earlier, ledger)
+                return
             if leaving and (place is None or self._is_late()):
                 # Told to leave without a closing place: whoever would write it is dead.
-                self._take(earlier, self._takes.rest())
-                self._end(earlier, job.ledger.count)
-                reader.done(self._last)
+                self._finish(reader, earlier, job.ledger.count)
                 self._say_what_is_left(reader.last)
                 return
             taken = self._counts["frames_recorded"] + self._counts["frames_paused"]
@@ -153,6 +137,32 @@ class _Loop:
                 else:
                     self._recorder.idle()
                 next_flush = self._clock() + self._flush_s
+
+    def _take_in(
+        self, reader: LosslessReader, earlier: Callable[[int], Position], place: int | Gap | None
+    ) -> int | None:
+        """Take what the reader gave. The closing place is not taken: how much of the ledger belongs to the run."""
+        copied = None
+        if isinstance(place, int):
+            copied = self._copy(place)
+            place = reader.overrun(place) if copied is None else place
+        if isinstance(place, Gap):
+            self._take(earlier, self._takes.rest())
+            self._overrun(place)
+        elif place is not None and copied is not None:
+            meta, rows = copied
+            if meta["kind"] == Kind.CLOSING:
+                return int(meta["ledger"])
+            if self._arrived is not None:
+                self._arrived(place, meta, rows)
+            self._take(earlier, self._takes.push(Result(place, meta, rows)))
+        return None
+
+    def _finish(self, reader: LosslessReader, earlier: Callable[[int], Position], ledger: int) -> None:
+        """Finish the file. The cursor stays before the closing place: killed now, the next one meets it again."""
+        self._take(earlier, self._takes.rest())
+        self._end(earlier, ledger)
+        reader.done(self._last)
 
     def _is_leaving(self) -> bool:
         if self._told_at is None and self._job.stopping:

@@ -40,7 +40,7 @@ def chunk(pixels: npt.NDArray[Any], level: int) -> bytes:
 
 
 def unpacked(data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """The pixels of a chunk. Raises OSError."""
+    """The pixels of a chunk. Raises OSError: "a chunk ..."."""
     import imagecodecs
 
     size = int(np.prod(shape)) * dtype.itemsize
