@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -43,11 +44,7 @@ def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None
     live = any(h5clear.is_held(part) for part in paths)
     parts = read_parts(run.path)
     frames: Table = np.concatenate([np.zeros(0, FRAMES)[list(READ)], *frame_blocks(parts, READ)])
-    images = run.path.with_name(run.path.name.replace("tracking_", "images_", 1))
-    pictures = _check_images(images, progress)
-    tiffs, tiffs_compared, tiff_faults = _check_tiffs(run, parts, progress)
-    crops, crop_faults = _check_crops(run.path.with_name(run.path.name.replace("tracking_", "crops_", 1)), progress)
-    metadata = run.metadata
+    pixels, pixel_faults = _check_pixels(run, parts, progress)
     with opened(paths[0]) as file:
         name, run_id = str(file.attrs["run"]), str(file.attrs["run_id"])
     with opened(paths[-1]) as file:
@@ -66,7 +63,7 @@ def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None
         path=str(run.path),
         run=name,
         run_id=run_id,
-        name=str(metadata["acquisition_params"]["name"]),
+        name=str(run.metadata["acquisition_params"]["name"]),
         state="being recorded" if live else _state(complete, repaired),
         parts=len(paths),
         bytes=sum(part.stat().st_size for part in paths),
@@ -78,11 +75,7 @@ def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None
         sequences=len(np.unique(frames["sequence"])),
         seconds=seconds,
         fps=fps,
-        images=pictures.frames,
-        images_compared=pictures.compared,
-        tiffs=tiffs,
-        tiffs_compared=tiffs_compared,
-        crops=crops,
+        **pixels,
         rows=rows,
         particles=particles,
         features_mean=rows / (len(arrived) - paused) if len(arrived) > paused else 0.0,
@@ -96,14 +89,26 @@ def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None
         ],
         settings=_settings(arrived),
         events={str(kind): int(n) for kind, n in run.events["kind"].value_counts(sort=False).items()},
-        faults=_check_frames(frames, losses, live)
-        + faults
-        + _check_rest(paths)
-        + pictures.faults
-        + tiff_faults
-        + crop_faults,
+        faults=_check_frames(frames, losses, live) + faults + _check_rest(paths) + pixel_faults,
         notes=_notes(parts, len(paths), complete, live, repaired) + _told(told, complete or bool(repaired), live),
     )
+
+
+def _check_pixels(
+    run: Run, parts: list[Part], progress: Callable[[int, int], None] | None
+) -> tuple[dict[str, Any], list[str]]:
+    """What the report says of camera frames and crops, by its fields; and what is wrong with them."""
+    images, crops_first = (
+        run.path.with_name(run.path.name.replace("tracking_", f"{kind}_", 1)) for kind in ("images", "crops")
+    )
+    pictures = _check_images(images, progress)
+    tiffs, tiffs_compared, tiff_faults = _check_tiffs(run, parts, progress)
+    crops, crop_faults = _check_crops(crops_first, progress)
+    counts = {
+        "images": pictures.frames, "images_compared": pictures.compared,
+        "tiffs": tiffs, "tiffs_compared": tiffs_compared, "crops": crops,
+    }  # fmt: skip
+    return counts, pictures.faults + tiff_faults + crop_faults
 
 
 def _check_images(first: Path, progress: Callable[[int, int], None] | None) -> ImageCheck:
