@@ -1,5 +1,9 @@
 """Ten minutes of streams, an inlet asleep beside the one that records: no sample missing, none late, stamps and parts
-as in the file. `RINGTRACK_LONG_S` makes it another time."""
+as in the file. `RINGTRACK_LONG_S` makes it another time.
+
+Camera, run and listeners share this machine's cores, and lateness is what is measured: frames are small and rendered
+beforehand, so that of two cores one is free. What else the machine computes meanwhile is in the figures.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ def test_every_sample_of_a_long_recording_is_there_in_time_and_equal_to_the_file
     assert channels == {100: 193, 200: 161}[fps]
     settings = lab.settings(
         experiment={"name": "beads"},
-        camera={"width": 256, "height": 256, "fps": float(fps)},
+        camera={"width": 128, "height": 128, "fps": float(fps)},
         tracking={"diameter": 13, "separation": 14, "minmass": 4000, "percentile": 90, "max_ecc": 0.0, "workers": 1},
         lsl={"enabled": True, "groups": GROUPS, "fields": list(fields)},
     )
@@ -49,7 +53,7 @@ def test_every_sample_of_a_long_recording_is_there_in_time_and_equal_to_the_file
             assert inlet.stdout.readline() == "ready\n"
         os.kill(sleeper.pid, signal.SIGSTOP)
         try:
-            source = f"simulated?beads=12&seed=3&distance_px=45&fps={fps}&frames={frames}"
+            source = f"simulated?beads=8&seed=3&distance_px=30&loop=256&fps={fps}&frames={frames}"
             sender = subprocess.run(
                 [sys.executable, "-P", "-c", "import sys; from engine.cli import main; sys.exit(main())", "send",
                  source, "--to", run.address],
@@ -68,10 +72,19 @@ def test_every_sample_of_a_long_recording_is_there_in_time_and_equal_to_the_file
     table = ended.record.frames_array
     shown = stream["time_series"]
     assert (sender.returncode, ended.summary["frames_lost"], len(table)) == (0, 0, frames), ended.stderr
-    print(f"{fps} frames/s, {shown.shape}: p50, p99, max {np.percentile(delays_ms, [50, 99, 100]).round(2)} ms")
+    stats = next(each for each in streams if each["info"]["name"][0] == "beads_stats")["time_series"]
+    late = "".join(
+        f"\n  {step:<12} {np.percentile(after_ms, [50, 99, 100]).round(2)}"
+        for step, after_ms in {
+            **{n: (table[f"t_{n}_ns"] - table["t_camera_ns"]) / 1e6 for n in ("received", "tracked", "published")},
+            "pushed": stats[:, 7],
+            "at the inlet": delays_ms,
+        }.items()
+    )
+    print(f"\n{fps} frames/s, {shown.shape}; ms after the camera, p50, p99, max: {late}")
     assert shown.shape == (len(table), channels)
     assert shown[:, 0].tolist() == table["frame"].tolist()
-    assert np.percentile(delays_ms, 99) < 50
+    assert np.percentile(delays_ms, 99) < 50, late
     assert np.abs(stream["time_stamps"] - table["t_camera_ns"] / 1e9).max() < 1e-3
     blocks = shown[:, 1:].reshape(len(shown), GROUPS, 1 + len(fields))
     n, group = np.nonzero(~np.isnan(blocks[:, :, 0]))
