@@ -48,6 +48,7 @@ BENCHMARKS = (
     Benchmark("archive", "", ("--side", "512", "--seconds", "2", "--efforts", "1")),
     Benchmark("recording", "frames/s", ("--frames", "4", "--turns", "1")),
     Benchmark("sustained", "", ("--minutes", "0.05", "--short", "3", "--size", "512")),
+    Benchmark("lsl", "", ("--pushes", "50")),
     Benchmark("light_loop", "", ("--seconds", "3")),
     Benchmark("main_job", "frames/s", ("--seconds", "3", "--sizes", "512")),
 )

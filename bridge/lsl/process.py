@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from bridge.lsl.describe import make_info, streams
+from bridge.lsl.describe import streams
 from bridge.lsl.inbox import NewEvents
 from bridge.lsl.incoming import Incoming
 from bridge.lsl.labrecorder import LabRecorder
 from bridge.lsl.machine import configure, load
+from bridge.lsl.outlets import Outlets
 from bridge.lsl.samples import Sampler, frames_lost
 from engine.addresses import parse_address
 from engine.clocks import NS, monotonic_ns
@@ -28,47 +29,15 @@ from engine.shm.ledger import LedgerOverrunError
 from engine.shm.ring import OverrunError
 
 COUNTERS = (
-    "frames_streamed", "frames_lost", "frames_off", "overflow", "events", "samples_in", "consumers", "push_us_max",
+    "frames_streamed", "frames_lost", "frames_off", "overflow", "events", "samples_in", "consumers", "push_ns",
+    "push_us_max",
 )  # fmt: skip
 """Frames that went out, that the ring went on without, that came while it was switched off; particles without a group;
-what came in; who listens."""
+what came in; who listens; all that pushes of `particles` took, and the longest."""
 
 LOOK_S = 0.05
-BUFFER_S = 30
-"""Kept for a slow inlet: liblsl counts hundreds of samples where a stream has no rate."""
 LINGER_S = 0.5
 """What was pushed last is on its way for so long; an outlet that goes takes it along."""
-
-
-class Outlets:
-    """The outlets of an experiment, open while the block lasts."""
-
-    def __init__(self, pylsl: Any, job: Job) -> None:
-        experiment = job.experiment
-        chunks = max(10, round(BUFFER_S * experiment.camera.fps / 100))
-        self._open = {
-            part: pylsl.StreamOutlet(make_info(pylsl, stream), 0, chunks)
-            for part, stream in streams(experiment).items()
-        }
-
-    def push(self, part: str, samples: Any, stamp_s: float) -> None:
-        """Samples `(n, channels)` float64, or a text of one marker, all with one stamp on LSL's clock."""
-        outlet = self._open.get(part)
-        if outlet is None:
-            return
-        if isinstance(samples, str):
-            outlet.push_sample([samples], stamp_s)
-        elif len(samples) == 1:
-            outlet.push_chunk(samples, stamp_s)
-        elif len(samples):
-            outlet.push_chunk(samples, np.full(len(samples), stamp_s))
-
-    def consumers(self) -> int:
-        """How many of the streams somebody listens to."""
-        return sum(bool(outlet.have_consumers()) for outlet in self._open.values())
-
-    def close(self) -> None:
-        self._open.clear()
 
 
 class Streamer:
@@ -83,7 +52,7 @@ class Streamer:
         offset_s = lsl - (before + after) / 2 / NS
         self.offset_s = offset_s if abs(offset_s) > 1e-4 else 0.0
         self._sampler = Sampler(job.experiment)
-        self._outlets = Outlets(pylsl, job)
+        self._outlets = Outlets(pylsl, job.experiment)
         self._events = NewEvents(job.run_folder)
         self._ledger = job.ledger.count
         self._stats = np.zeros((1, 8))
@@ -103,7 +72,9 @@ class Streamer:
         stamp_s = int(meta["t_camera_ns"]) / NS + self.offset_s
         began = time.perf_counter_ns()
         self._outlets.push("particles", sample.particles, stamp_s)
-        took_us = (time.perf_counter_ns() - began) // 1000
+        took_ns = time.perf_counter_ns() - began
+        took_us = took_ns // 1000
+        self._status.count("push_ns", took_ns)
         if took_us > self._slowest_us:
             self._slowest_us = took_us
             self._status.set("push_us_max", took_us)

@@ -59,7 +59,8 @@ class Sampler:
         at = group[kept]
         self._blocks[at, 0] = rows["particle"][kept]
         for column, (field, scale) in enumerate(zip(self._fields, self._scale), 1):
-            self._blocks[at, column] = rows[field][kept] * scale
+            values = rows[field][kept]
+            self._blocks[at, column] = values if scale == 1.0 else values * scale
         return FrameSamples(self._sample, self._table(frame, rows), events, len(ids) - int(kept.sum()))
 
     def _changes(self, meta: Any, frame: int) -> list[str]:
