@@ -21,6 +21,10 @@ LARGEST_PICTURE = 4 << 30
 DEFAULT_ADDRESS = "tcp://127.0.0.1:50053"
 
 
+class NoAnswerError(PeerError):
+    """Nobody has answered in time: the run has ended, is too busy, or is not there."""
+
+
 class Connection:
     """Which server is meant, and how it is reached."""
 
@@ -79,9 +83,9 @@ class Connection:
         socket.connect(address_beside(self.address, port))
         return socket
 
-    def _late(self, request: wire.AnyRequest) -> PeerError:
+    def _late(self, request: wire.AnyRequest) -> NoAnswerError:
         what = type(request).__struct_config__.tag
-        return PeerError(
+        return NoAnswerError(
             f"{self.address} has not answered {what!r} within {self.timeout_s:g} s; is the run going on?{self._hint()}"
         )
 

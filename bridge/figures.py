@@ -16,6 +16,7 @@ from bridge.takes import recording_facts
 from engine.clocks import monotonic_ns
 from engine.live import LiveSettings
 from engine.rings import Rings
+from engine.rows import STEP_TIMES
 from engine.shm.status import quantiles_ms
 from engine.workers.linker import read_tally
 
@@ -25,12 +26,6 @@ MOST_RECORDS = 60_000
 """Of losses, that are read at once: some fewer than are kept."""
 RECENT = 128
 """Frames over which the times of the steps are taken."""
-STEPS = {
-    "network": ("t_sent_ns", "t_received_ns"),
-    "tracking": ("t_received_ns", "t_tracked_ns"),
-    "linking": ("t_tracked_ns", "t_linked_ns"),
-    "total": ("t_received_ns", "t_published_ns"),
-}
 HIDDEN = ("note0_", "note1_", "note_bye")
 """Counters that are a process's own memory, nobody's figures."""
 
@@ -70,10 +65,10 @@ class Figures:
         latency = quantiles_ms(np.sum(linkers, axis=0))
         received = rings.frames.newest + 1 - tally["closed"]
         done = rings.results.newest + 1 - tally["closed"]
-        steps = {name: _spread(metas, *ends) for name, ends in STEPS.items()}
+        steps = {name: _spread(metas, *ends) for name, ends in STEP_TIMES.items()}
         if recording := self._recording_ms():
             steps["recording"] = recording
-        recorded = self._recorded()
+        recorded = rings.frames_recorded() or 0
         return {
             "frame_count": tally["tracked"],
             "track_count": int(last["rows"]) if last is not None else 0,
@@ -112,15 +107,6 @@ class Figures:
             return 0.0
         received_ns = int(results.record(results.newest)["t_received_ns"][0])
         return round(max(0.0, (monotonic_ns() - received_ns) / 1e6), 1)
-
-    def _recorded(self) -> int:
-        """Frames that came while recording was on: as the tables have them, or else the files of frames."""
-        plan = self._rings.plan
-        names = {process.name for process in plan.of_kind("recorder")}
-        for name, each in (("hdf5", 1), ("csv", 1), ("crops", 1), ("images", 0), ("tiff", 0)):
-            if name in names:
-                return self._counters(name).get("frames_recorded", 0) * (each or plan.experiment.record.image_every)
-        return 0
 
     def _recording_ms(self) -> dict[str, float]:
         """From publication until a recorder of tables had written the frame, over the whole run; empty: none has."""

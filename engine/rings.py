@@ -138,6 +138,18 @@ class Rings:
         """Before a receiver is started (the supervisor)."""
         store(self._run_words(), _INCARNATION_OF_RECEIVER, self.receiver_incarnation + 1)
 
+    def frames_recorded(self) -> int | None:
+        """Frames that came while recording was on: as the tables have them, or else the files of frames.
+
+        None: nothing is recorded in this run.
+        """
+        names = {process.name for process in self.plan.of_kind("recorder")}
+        every = self.plan.experiment.record.image_every
+        for name, each in (("hdf5", 1), ("csv", 1), ("crops", 1), ("images", every), ("tiff", every)):
+            if name in names:
+                return self.block(name).counters().get("frames_recorded", 0) * each
+        return None
+
     def keep_names(self) -> None:
         """Put back public names that a stranger's exit took away (the supervisor, now and then)."""
         for segment in self._segments.values():

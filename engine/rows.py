@@ -63,3 +63,11 @@ def _result_meta() -> np.dtype:
 
 RESULT_META = _result_meta()
 """The frame's own record (FRAME_META, same names) followed by what tracking adds."""
+
+STEP_TIMES = {
+    "network": ("t_sent_ns", "t_received_ns"),
+    "tracking": ("t_received_ns", "t_tracked_ns"),
+    "linking": ("t_tracked_ns", "t_linked_ns"),
+    "total": ("t_received_ns", "t_published_ns"),
+}
+"""Where a frame's time goes, for people: each step's begin and end, fields of RESULT_META."""

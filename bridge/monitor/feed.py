@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from bridge import control_wire as wire
 from bridge.answers import results_of
 from bridge.client import Client, FrameResult, Image, Settings
+from bridge.connection import NoAnswerError
 from engine.errors import PeerError, RingtrackError, SettingsError
 
 METRICS_EVERY_S = 0.5
@@ -241,9 +242,9 @@ class LiveFeed:
         view = self.view
         try:
             image = client.get_latest_image(view.most_px, view.region, saturated=True, clip=True)
-        except PeerError as error:
-            if "has not answered" in str(error):
-                raise
+        except NoAnswerError:
+            raise
+        except PeerError:
             return  # no frame yet, or the pixels of the frame that linking is at are gone
         if image.frame != self._last_frame:
             self._last_frame, self._last_new = image.frame, time.monotonic()

@@ -36,7 +36,6 @@ class Viewer(msgspec.Struct):
     most_px: int = 1024
     quality: int = 85
     fps: float = 30.0
-    overlay: bool = True
     paused: bool = False
 
 

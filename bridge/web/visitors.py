@@ -95,7 +95,7 @@ class Socket(tornado.websocket.WebSocketHandler):
                         "height": camera.height,
                         "pixel_um": camera.pixel_um,
                         "fps": camera.fps,
-                        "recording": self._job.experiment.record.hdf5,
+                        "recording": bool(self._job.plan.of_kind("recorder")),
                     }
                 }
             )
@@ -172,8 +172,7 @@ class Socket(tornado.websocket.WebSocketHandler):
         period = 1.0 / self.wants.fps
         self.due_at = max(self.due_at + period, now + period / 4)
         try:
-            if self.wants.overlay:
-                self.write_message(drawn, binary=True)
+            self.write_message(drawn, binary=True)
             self.write_message(picture, binary=True)
         except tornado.websocket.WebSocketClosedError:
             self._studio.viewers.discard(self)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bridge.client import Client, FrameResult, Image, Settings
 from bridge.looking import clipped, over_limit, reduced, step_for
 from bridge.monitor.feed import Answers, Connection, Facts, View
+from engine.rows import STEP_TIMES
 from recorders.parts import RunError
 from recorders.run import Run
 from recorders.tiff_pictures import Kept
@@ -129,10 +130,7 @@ class ReplayFeed:
     def _steps(self, last: int) -> dict[str, dict[str, float]]:
         recent = self._table[max(0, last - 128) : last]
         found = {}
-        for name, (start, end) in {
-            "network": ("t_sent_ns", "t_received_ns"), "tracking": ("t_received_ns", "t_tracked_ns"),
-            "linking": ("t_tracked_ns", "t_linked_ns"), "total": ("t_received_ns", "t_published_ns"),
-        }.items():  # fmt: skip
+        for name, (start, end) in STEP_TIMES.items():
             if len(recent) and start in recent.dtype.names and end in recent.dtype.names:
                 p50, p99 = np.percentile((recent[end] - recent[start]) / 1e6, [50, 99])
                 found[name] = {"p50": float(p50), "p99": float(p99)}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from engine.cli import output
@@ -12,13 +10,18 @@ from engine.cli import output
 @click.command()
 @click.argument("text", nargs=-1, required=True)
 @click.option("--run", help="The beginning of its id, its folder or its process number, where several go on.")
-def command(text: tuple[str, ...], run: str | None) -> None:
+@output.json_option
+def command(text: tuple[str, ...], run: str | None, as_json: bool) -> None:
     """Write TEXT into the events of the run that is going on: "new sample", "laser on"."""
-    from engine.cli.choose import called, choose
-    from engine.clocks import monotonic_ns
-    from engine.process import Log
+    from bridge.client import Client
+    from bridge.control import local_address
+    from engine.cli.choose import called, choose, facts_of
 
-    plan = choose(run).plan
     message = " ".join(text)
-    Log(Path(plan.run_folder) / "events.jsonl", "note")("info", message, event="note", t_ns=monotonic_ns())
-    output.talk(f"{called(plan)}: noted")
+    plan = choose(run).plan
+    with Client(local_address(plan.run_id)) as client:
+        client.note(message)
+    if as_json:
+        output.result_json({"text": message} | facts_of(plan))
+    else:
+        output.result(f"{called(plan)}: noted")

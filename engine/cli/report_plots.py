@@ -10,6 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from engine.rows import STEP_TIMES
+
 if TYPE_CHECKING:
     from engine.experiment import Experiment
     from recorders.run import Run
@@ -77,12 +79,9 @@ def latency(table: Any, told: dict[str, Any]) -> bytes:
     tracked = table[table["state"] == "tracked"]
     took = {
         name: (tracked[end] - tracked[start]).to_numpy() / 1e6
-        for name, start, end in (
-            ("network", "t_sent_ns", "t_received_ns"), ("tracking", "t_received_ns", "t_tracked_ns"),
-            ("linking", "t_tracked_ns", "t_linked_ns"), ("total", "t_received_ns", "t_published_ns"),
-        )
+        for name, (start, end) in STEP_TIMES.items()
         if start in tracked and end in tracked and len(tracked)
-    }  # fmt: skip
+    }
     total = took.get("total", np.zeros(0))
     total = total[total > 0]
     if len(total):

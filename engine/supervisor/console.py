@@ -87,8 +87,8 @@ def status_text(supervisor: Supervisor, fps: float) -> str:
         f"ring {frames.newest - results.newest}/{frames.slots}",
         f"features {tally['rows'] / tally['tracked']:.0f}" if tally["tracked"] else "features -",
     ]
-    if "hdf5" in {process.name for process in supervisor.plan.processes}:
-        parts.insert(2, f"recorded {rings.block('hdf5').counters().get('frames_recorded', 0)}")
+    if (recorded := rings.frames_recorded()) is not None:
+        parts.insert(2, f"recorded {recorded}")
     with contextlib.suppress(OSError):  # a network drive that is away for a while is the recorder's to tell of
         parts.append(f"disk {shutil.disk_usage(supervisor.plan.run_folder).free / 2**30:.0f} GiB")
     if supervisor.phase is not Phase.RUNNING:

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from engine import cli, runs
 from engine.cli.account import account_text
+from engine.cli.choose import choose
 from engine.experiment import Experiment
 from engine.plan import Geometry, Plan, ProcessPlan
 from engine.process import Log
@@ -147,15 +149,6 @@ def test_status_tells_of_a_run_that_died(tmp_path: Path, capfd: pytest.CaptureFi
     assert "did not end in order; the next run cleans up" in capfd.readouterr().out
 
 
-def test_a_note_goes_into_the_events_of_the_run(tmp_path: Path) -> None:
-    with going_on(tmp_path, "aaaa") as (plan,):
-        assert cli.status_of(["note", "new", "sample"]) == 0
-        (line,) = (Path(plan.run_folder) / "events.jsonl").read_text().splitlines()
-    event = json.loads(line)
-    assert (event["event"], event["message"]) == ("note", "new sample")
-    assert event["t_ns"] > 0
-
-
 CHOICES = {
     "no name": ([], "2 runs are going on, name one of them: aaaa ("),
     "a name of none": (["--run", "cccc"], "cccc: no run of that name is going on"),
@@ -174,13 +167,40 @@ def test_which_run_is_meant_must_be_clear_with(name: str, tmp_path: Path, capfd:
 def test_a_run_is_chosen_by_id_or_folder(tmp_path: Path) -> None:
     with going_on(tmp_path, "aaaa", "bbbb") as (_, second):
         for name in ("bb", second.run_folder, Path(second.run_folder).name):
-            assert cli.status_of(["note", "--run", name, "x"]) == 0
-        assert len((Path(second.run_folder) / "events.jsonl").read_text().splitlines()) == 3
+            assert choose(name).plan.run_id == second.run_id
 
 
 def test_stop_without_a_run_ends_with_3(capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.status_of(["stop"]) == 3
     assert "no run is going on here" in capfd.readouterr().err
+
+
+RECORDERS = {
+    "nothing": ((), None),
+    "tables first": (("tiff", "csv"), 7),
+    "every third frame as TIFF": (("tiff",), 21),
+}
+
+
+@pytest.mark.parametrize("name", RECORDERS)
+def test_what_was_recorded_is_counted_whatever_records_it(name: str, tmp_path: Path) -> None:
+    recorders, counted = RECORDERS[name]
+    plan = plan_of(tmp_path, "0123456789abcdef")
+    record = msgspec.structs.replace(plan.experiment.record, image_every=3)
+    plan = msgspec.structs.replace(
+        plan,
+        experiment=msgspec.structs.replace(plan.experiment, record=record),
+        processes=plan.processes
+        + tuple(
+            ProcessPlan(name=each, target=f"recorders.{each}:main", kind="recorder", block=block, reader=-1)
+            for block, each in enumerate(recorders, 1)
+        ),
+    )
+    with Rings.create(plan) as rings:
+        for each in recorders:
+            rings.block(each).open(4711, 0, ["frames_recorded"])
+            rings.block(each).count("frames_recorded", 7)
+        assert rings.frames_recorded() == counted
 
 
 STAND_IN = """

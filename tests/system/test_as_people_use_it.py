@@ -116,8 +116,11 @@ def test_a_note_is_in_the_events_and_the_end_is_in_order(
     run: Running, shared_lab: Laboratory, modules_of: Path
 ) -> None:
     """Also: what each process had imported, and that `inspect` finds the run whole."""
-    noted = shared_lab.command("note", "laser", "on,", "5 mW")
+    noted = shared_lab.command("note", "--json", "laser", "on,", "5 mW")
     assert noted.status == 0, noted.stderr
+    assert json.loads(noted.stdout) == {
+        "text": "laser on, 5 mW", "run_id": run.plan.run_id, "run_folder": str(run.folder),
+    }  # fmt: skip
     stopped = shared_lab.command("stop")
     assert (stopped.status, stopped.stdout.strip()) == (0, str(run.folder)), stopped.stderr
     ended = run.wait()

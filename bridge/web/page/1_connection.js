@@ -142,7 +142,6 @@ function want() {
       most_px: Math.max(64, Math.min(4096, px)),
       quality: +$("quality").value,
       fps: +$("rate").value,
-      overlay: true,
       paused: frozen || document.hidden,
     },
   });

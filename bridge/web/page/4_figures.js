@@ -20,20 +20,15 @@ function figures(m) {
 }
 let take = null;
 function recording(m) {
-  const r = (take = m.recording || null),
-    old = hello && hello.recording && !r;
+  const r = (take = m.recording || null);
   $("storage").hidden = !r;
   $("rec").replaceChildren();
-  if (old || (r && r.state === "on")) {
+  const writes = r && Object.entries(r.outputs).some(([n, on]) => on && n !== "lsl");
+  if (writes && r.state === "on") {
     const dot = document.createElement("span");
     dot.style.color = "var(--red)";
     dot.textContent = "● ";
-    $("rec").append(
-      dot,
-      r
-        ? r.name + " · " + clock(r.seconds) + " · " + size(r.bytes)
-        : clock(m.seconds) + " · " + size(m.bytes_recorded),
-    );
+    $("rec").append(dot, r.name + " · " + clock(r.seconds) + " · " + size(r.bytes));
   } else $("rec").textContent = r && r.state === "paused" ? "recording paused" : "nothing is recorded";
   if (!r) return;
   const may = hello && hello.may_operate;

@@ -60,7 +60,8 @@ class Served:
 async def _page(access: Access) -> AsyncIterator[Served]:
     counted: dict[str, int] = {}
     job: Any = SimpleNamespace(
-        run_id="ab" * 8, run_folder=Path("/nowhere"), experiment=Experiment(), plan=SimpleNamespace(processes=()),
+        run_id="ab" * 8, run_folder=Path("/nowhere"), experiment=Experiment(),
+        plan=SimpleNamespace(processes=(), of_kind=lambda kind: []),
         status=SimpleNamespace(
             count=lambda name, n=1: counted.update({name: counted.get(name, 0) + n}), set=counted.__setitem__
         ),
