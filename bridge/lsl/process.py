@@ -113,9 +113,12 @@ class Streamer:
         text = json.dumps({"event": "not streamed", "places": gap.count})
         self._outlets.push("events", text, monotonic_ns() / NS + self.offset_s)
 
-    def close(self) -> None:
+    def linger(self) -> None:
+        """Let who listens have what was pushed last."""
         if self._outlets.consumers():
             time.sleep(LINGER_S)
+
+    def close(self) -> None:
         self._outlets.close()
 
     def _lost(self, ledger: int) -> int:
@@ -143,11 +146,13 @@ def main(job: Job) -> int:
         pylsl, names, job.run_folder, mark, lambda level, text: job.log(level, text), streamer.offset_s
     ) as incoming:
         recorder = _labrecorder(job)
+        if job.results.newest < 0:  # else this process was killed, and LabRecorder goes on by itself
+            _remote(job, recorder, start=True)  # it takes seconds to find the streams: no frame shall pass meanwhile
         job.status.ready()
-        _remote(job, recorder, start=True)
         try:
             _follow(job, streamer, incoming)
         finally:
+            streamer.linger()
             _remote(job, recorder, start=False)
             streamer.close()
     return 0

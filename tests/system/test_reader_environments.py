@@ -6,10 +6,8 @@ by scripts/reader-tools.sh. What is missing is skipped, by name.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from recorders.archive import Archive
+from tests.environments import environment, run_in
 from tests.system.running import Ended, Laboratory, diffusing
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
@@ -121,27 +120,6 @@ def tables(hdf5: Path) -> dict[str, NDArray[Any]]:
         found = {name: file[name][...] for name in TABLES}
     assert all(len(table) for table in found.values())
     return found
-
-
-def environment(folder: Path, *packages: str) -> Path:
-    """The Python of a new virtual environment that has these packages, and what they need."""
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = folder / "bin" / "python"
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "-q"]
-    done = subprocess.run(
-        [*pip, "-c", REPOSITORY / "constraints.txt", *packages], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        pytest.skip(f"pip could not install {packages} ({done.stderr[-300:]}): whether they read it was NOT tested")
-    return python
-
-
-def run_in(python: Path, script: str, *arguments: str | Path) -> None:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(
-        [python, "-P", "-c", script, *arguments], env=clean, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def test_pandas_and_tables_alone_read_every_table(

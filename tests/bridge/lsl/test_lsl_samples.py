@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
 
 import numpy as np
 import pytest
@@ -14,9 +12,11 @@ from bridge.lsl.inbox import NewEvents
 from bridge.lsl.incoming import NumberFile, stamped
 from bridge.lsl.labrecorder import LabRecorder
 from bridge.lsl.machine import configure
+from bridge.lsl.outlets import Outlets
 from bridge.lsl.samples import Sampler
 from engine.experiment import Experiment
 from engine.rows import RESULT_META, ROW
+from tests.bridge.lsl.fake_labrecorder import FakeLabRecorder
 
 
 def experiment(*settings: str) -> Experiment:
@@ -139,18 +139,24 @@ def test_numbers_of_a_stream_go_on_after_a_crash_within_a_record(tmp_path):
 
 
 def test_labrecorder_hears_its_own_commands_and_its_absence_is_only_said():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        heard: list[bytes] = []
+    with FakeLabRecorder() as fake:
+        recorder = LabRecorder("127.0.0.1", fake.port)
+        assert recorder.start("my beads", "run_007") == ""
+        assert recorder.stop() == ""
+    assert fake.heard == ["update", "select all", "filename {task:my_beads} {run:007}", "start", "stop"]
+    assert "cannot be reached" in recorder.stop()
 
-        def listen() -> None:
-            connection, _ = server.accept()
-            with connection, connection.makefile("rb") as file:
-                heard.extend(file)
 
-        thread = threading.Thread(target=listen)
-        thread.start()
-        port = server.getsockname()[1]
-        assert LabRecorder("127.0.0.1", port).start("my beads", "run_007") == ""
-        thread.join()
-    assert heard == [b"update\n", b"select all\n", b"filename {task:my_beads} {run:007}\n", b"start\n"]
-    assert "cannot be reached" in LabRecorder("127.0.0.1", port).stop()
+def test_commands_are_read_to_the_last_by_a_labrecorder_that_takes_its_time():
+    """A connection that is closed while an answer is on its way is reset, and what was not read yet is gone."""
+    with FakeLabRecorder(delay_s=0.1) as fake:
+        assert LabRecorder("127.0.0.1", fake.port).start("beads", "run_001") == ""
+    assert fake.heard[-1] == "start"
+    assert fake.broken == []
+
+
+def test_samples_of_another_width_are_not_handed_to_liblsl():
+    outlets = Outlets.__new__(Outlets)
+    outlets._channels, outlets._open = {"stats": 8}, {"stats": object()}
+    with pytest.raises(ValueError, match="8 channels of stats"):
+        outlets.push("stats", np.zeros((1, 7)), 1.0)
