@@ -18,6 +18,7 @@ from bridge.client import Client
 from bridge.control import local_address
 from bridge.lsl.machine import LOOPBACK
 from engine.rows import ROW
+from tests.bridge.lsl.fake_labrecorder import FakeLabRecorder
 from tests.system.running import Laboratory, wait_until
 
 pytest.importorskip("pylsl")
@@ -35,7 +36,9 @@ ContinuousResolveInterval=0.1
 """An inlet looks for a stream that went away every 15 s unless told otherwise: most of what this test used to take."""
 XDF = Path(__file__).parents[1] / "bridge" / "lsl" / "xdf.py"
 SENDER = """
-import pylsl, sys, threading
+import mmap, pylsl, sys, threading
+shared = open(sys.argv[1], "r+b")
+light = mmap.mmap(shared.fileno(), 2)
 info = pylsl.StreamInfo("laser", "Power", 2, 0, "double64", "lab/laser")
 channels = info.desc().append_child("channels")
 for label in ("power", "current"):
@@ -45,15 +48,51 @@ numbers = pylsl.StreamOutlet(info)
 marks = pylsl.StreamOutlet(pylsl.StreamInfo("paradigm", "Markers", 1, 0, "string", "lab/paradigm"))
 print("ready", flush=True)
 numbers.wait_for_consumers(60); marks.wait_for_consumers(60)
+while not light[1]:
+    threading.Event().wait(0.005)
 for i in range(200):
     now = pylsl.local_clock()
+    light[0] = i % 50 < 16
     numbers.push_sample([i, 2 * i], now)
     if i % 50 == 0:
         marks.push_sample([f"stimulus {i}"], now)
-    threading.Event().wait(0.005)
+    threading.Event().wait(0.007)
 print("sent", flush=True)
 sys.stdin.read()
 """
+
+
+"""A paradigm and a laser: a light that is switched on for a moment, a marker at the same instant, numbers besides."""
+CAMERA = """
+import mmap, sys, threading
+import numpy as np
+from bridge import Sender
+from bridge.simulator import Simulator
+from engine.clocks import monotonic_ns
+shared = open(sys.argv[1], "r+b")
+light = mmap.mmap(shared.fileno(), 2)
+over = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+y, x = np.mgrid[:40, :160]
+flash = (900 * np.exp(-((y - 20) ** 2 + (x - 80) ** 2) / 12.5)).astype(np.uint16)
+beads = Simulator(width=160, height=160, beads=6, seed=3, distance_px=40, fps=100, loop=200).frames()
+image = np.full((200, 160), 100, np.uint16)
+with Sender(sys.argv[2], source="flash camera", fps=100) as sender:
+    sender.connect(30)
+    due = monotonic_ns()
+    while not over.is_set():
+        image[:160] = next(beads)[0]
+        threading.Event().wait(max(0, due - monotonic_ns()) / 1e9)
+        before, after = 0, 10**9
+        while after - before > 200_000:  # an exposure is an instant: not one within which the system did other things
+            before, lit, after = monotonic_ns(), light[0], monotonic_ns()
+        image[160:] = 100 + (flash if lit else 0)
+        sender.send(image, t_ns=before)
+        light[1] = 1
+        due = max(due + 10_000_000, before)
+"""
+"""A camera of six beads, and in a strip below them a spot while the light is on."""
+BEADS_HEIGHT = 160
 
 
 @contextmanager
@@ -82,49 +121,49 @@ def on_loopback(lab: Laboratory) -> None:
 
 @pytest.fixture(scope="module")
 def recording(shared_lab: Laboratory) -> dict[str, Any]:
-    """A run of 4 s at 100 frames a second, its LSL process killed on the way, recorded on both sides."""
+    """A run of some seconds at 100 frames a second, its LSL process killed on the way, recorded on both sides."""
     lab = shared_lab
     on_loopback(lab)
-    settings = lab.settings(
+    settings: dict[str, dict[str, Any]] = dict(
         experiment={"name": "beads"},
-        camera={"width": 160, "height": 160, "fps": 100.0, "pixel_um": 0.1},
+        camera={"width": 160, "height": 200, "fps": 100.0, "pixel_um": 0.1},
         tracking={"diameter": 13, "separation": 14, "minmass": 4000, "percentile": 90, "max_ecc": 0.0, "workers": 1},
         lsl={"enabled": True, "groups": 8, "rows": True, "record": ["laser", "paradigm"]},
     )
-    xdf = lab.folder / "laboratory.xdf"
-    with lab.started(settings) as run, other_side(lab, str(XDF), "beads_", "4", str(xdf)) as listener:
+    xdf, light = lab.folder / "laboratory.xdf", lab.folder / "light"
+    light.write_bytes(bytes(2))
+    with (
+        FakeLabRecorder() as labrecorder,
+        lab.started(
+            lab.settings(settings, lsl=settings["lsl"] | {"labrecorder": f"127.0.0.1:{labrecorder.port}"})
+        ) as run,
+        other_side(lab, str(XDF), "beads_", "4", str(xdf)) as listener,
+    ):
         assert listener.stdout is not None
         assert listener.stdin is not None
-        with other_side(lab, "-c", SENDER) as sender:
+        with other_side(lab, "-c", SENDER, str(light)) as sender:
             assert sender.stdout is not None
             assert sender.stdout.readline() == "ready\n"
             assert listener.stdout.readline() == "ready\n"
-            camera = subprocess.Popen(
-                [sys.executable, "-P", "-c", "import sys; from engine.cli import main; sys.exit(main())", "send",
-                 "simulated?beads=6&seed=3&distance_px=40&fps=100", "--to", run.address],
-                env=lab.environment | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")},
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-            assert sender.stdout.readline() == "sent\n"
-            wait_until(lambda: run.published > 100, "frames before the kill")
-            first = run.kill("lsl")
-            wait_until(lambda: run.pid("lsl") not in (0, first) and run.ready(), "the LSL process to be back")
-            wait_until(lambda: run.rings.block("lsl").counters().get("consumers") == 4, "the listener to rejoin", 60)
-            rejoined = run.published
-            wait_until(lambda: run.published > rejoined + 60, "more frames")
-            with Client(local_address(run.plan.run_id)) as client:
-                off = client.configure_storage(lsl=False)
-            wait_until(lambda: run.rings.block("lsl").counters().get("frames_off", 0) > 10, "frames without LSL")
-            camera.terminate()
-            camera.wait(20)
-            slowest_us = run.rings.block("lsl").counters()["push_us_max"]
+            with other_side(lab, "-c", CAMERA, str(light), run.address):
+                assert sender.stdout.readline() == "sent\n"
+                wait_until(lambda: run.published > 100, "frames before the kill")
+                first = run.kill("lsl")
+                wait_until(lambda: run.pid("lsl") not in (0, first) and run.ready(), "the LSL process to be back")
+                wait_until(
+                    lambda: run.rings.block("lsl").counters().get("consumers") == 4, "the listener to rejoin", 60
+                )
+                rejoined = run.published
+                wait_until(lambda: run.published > rejoined + 60, "more frames")
+                with Client(local_address(run.plan.run_id)) as client:
+                    off = client.configure_storage(lsl=False)
+                wait_until(lambda: run.rings.block("lsl").counters().get("frames_off", 0) > 10, "frames without LSL")
         ended = run.stop()
         listener.stdin.close()
         listener.wait(60)
     streams, _ = pyxdf.load_xdf(str(xdf), synchronize_clocks=False)
-    delays = json.loads(xdf.with_suffix(".json").read_text())
     return {
-        "ended": ended, "delays": delays, "slowest_us": slowest_us, "off": off,
+        "ended": ended, "off": off, "labrecorder": labrecorder.heard,
         "streams": {stream["info"]["name"][0]: stream for stream in streams},
     }  # fmt: skip
 
@@ -192,3 +231,20 @@ def test_streams_of_others_are_in_the_file_with_their_times(recording):
     said = [json.loads(text)["message"] for text in markers["json"]]
     assert said == ["stimulus 0", "stimulus 50", "stimulus 100", "stimulus 150"]
     np.testing.assert_allclose(markers["t_ns"], laser["t_ns"][::50], atol=1000)
+
+
+def test_a_marker_and_a_flash_of_the_same_instant_are_within_a_frame_of_each_other_in_the_file(recording):
+    record = recording["ended"].record
+    t_ns, tracks = record.frames_array["t_camera_ns"], record.tracks_array
+    lit = np.unique(tracks["frame"][tracks["y"] > BEADS_HEIGHT])
+    first = lit[np.diff(lit, prepend=-9) > 3]
+    markers = record.events[record.events["kind"] == "marker"]["t_ns"].to_numpy()
+    assert len(first) == len(markers) == 4
+    assert (np.diff(lit) == 1).sum() > 4 * 5  # a flash lasts for many frames: it is no spot of noise
+    slack_ns = 1_000_000
+    assert (markers > t_ns[first - 1] - slack_ns).all()
+    assert (markers < t_ns[first] + slack_ns).all()
+
+
+def test_labrecorder_is_started_before_the_first_frame_once_and_stopped_at_the_end(recording):
+    assert recording["labrecorder"] == ["update", "select all", "filename {task:beads} {run:001}", "start", "stop"]
