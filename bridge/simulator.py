@@ -28,6 +28,7 @@ LARGE = 600_000  # pixels; frames above are rendered beforehand
 LOOP = 32
 TRUTH = np.dtype([("frame", "<i8"), ("bead", "<i8"), ("x", "<f8"), ("y", "<f8")])
 Positions = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -153,16 +154,28 @@ class Simulator:
         gy = np.exp(-((rows - at[:, 1:]) ** 2) / (2 * scene.sigma_px**2))
         spots = scene.signal * gy[:, :, None] * gx[:, None, :]
         light = chance.poisson(spots) if scene.noise else np.rint(spots).astype(np.int64)
-        if scene.periodic:
-            columns, rows = columns % scene.width, rows % scene.height
-        flat = rows[:, :, None] * scene.width + columns[:, None, :]
-        inside = (rows >= 0) & (rows < scene.height)
-        keep = inside[:, :, None] & ((columns >= 0) & (columns < scene.width))[:, None, :]
-        counts = image.astype(np.int64).reshape(-1)
-        np.add.at(counts, flat[keep], light[keep])
-        limit = int(np.iinfo(image.dtype).max)
-        image.reshape(-1)[:] = np.minimum(counts, limit)
+        # Spot by spot, in the image itself: a sum over whole frames of int64 costs more than tracking them does.
+        for spot, row, column in zip(light, rows, columns):
+            self._add(image, spot, row, column)
         return image
+
+    def _add(self, image: Pixels, spot: npt.NDArray[np.int64], rows: Indices, columns: Indices) -> None:
+        """Add a spot `(rows, columns)` to an image, up to its type's limit: whose part is outside is another's."""
+        height, width = image.shape
+        limit = np.iinfo(image.dtype).max
+        if rows[0] >= 0 and columns[0] >= 0 and rows[-1] < height and columns[-1] < width:
+            part = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            part[...] = np.minimum(part + spot, limit)
+            return
+        if self.scene.periodic:
+            rows, columns = rows % height, columns % width
+        inside_y, inside_x = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
+        rows, to_row = np.unique(rows[inside_y], return_inverse=True)
+        columns, to_column = np.unique(columns[inside_x], return_inverse=True)
+        place = np.ix_(rows, columns)
+        counts = image[place].astype(np.int64)
+        np.add.at(counts, np.ix_(to_row, to_column), spot[np.ix_(inside_y, inside_x)])
+        image[place] = np.minimum(counts, limit)
 
     def _background(self, chance: np.random.Generator) -> Pixels:
         """A part of the noise, turned and moved by chance. The sum of two Poisson counts is one again."""
@@ -172,9 +185,11 @@ class Simulator:
             drawn = np.random.default_rng([scene.seed, 3])
             counts = drawn.poisson(scene.background, shape) if scene.noise else np.full(shape, round(scene.background))
             self._noise = np.minimum(counts, np.iinfo(scene.dtype).max).astype(scene.dtype)
+            self._mirrored = np.ascontiguousarray(self._noise[:, ::-1])  # so that rows are always copied forwards
         y, x = chance.integers(0, 65, 2)
-        part = self._noise[y : y + scene.height, x : x + scene.width]
-        return np.ascontiguousarray(part[:: chance.choice([-1, 1]), :: chance.choice([-1, 1])])
+        down, right = chance.choice([-1, 1]), chance.choice([-1, 1])
+        noise, x = (self._noise, x) if right > 0 else (self._mirrored, 64 - x)
+        return np.ascontiguousarray(noise[y : y + scene.height, x : x + scene.width][::down])
 
 
 def _scattered(chance: np.random.Generator, beads: int, room: Positions, distance: float) -> Positions:

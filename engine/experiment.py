@@ -125,7 +125,12 @@ class Tracking(Section, frozen=True, kw_only=True):
         int, Meta(ge=0, le=4096, description="0: what the settings need; too little is refused")
     ] = 0
     workers: Annotated[
-        int, Meta(ge=0, le=1024, description="tracker processes; 0: cores - 2 from 5 cores on, else all")
+        int,
+        Meta(
+            ge=0,
+            le=1024,
+            description="tracker processes; 0: cores - 2 from 5 cores on, else all (with light all but one)",
+        ),
     ] = 0
     cores: Annotated[str, Meta(description='where processes are pinned, as "2-37,40"; empty: chosen')] = ""
 

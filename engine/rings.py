@@ -80,15 +80,12 @@ class Rings:
     @property
     def frames(self) -> Ring:
         """Camera frames: records are FRAME_META, payloads `(height, width)` pixels."""
-        camera = self.plan.experiment.camera
-        layout = RingLayout(self.plan.geometry.frame_slots, FRAME_META, np.dtype(camera.dtype), camera.shape_hw)
-        return self._part("frames", lambda: Ring(self._segment("frames"), layout))
+        return self._part("frames", lambda: Ring(self._segment("frames"), self._frame_layout()))
 
     @property
     def results(self) -> Ring:
         """Results: records are RESULT_META, payloads ROW x `ring.max_particles`, of which meta["rows"] are valid."""
-        layout = self._result_layout()
-        return self._part("results", lambda: Ring(self._segment("results"), layout))
+        return self._part("results", lambda: Ring(self._segment("results"), self._result_layout()))
 
     @property
     def units(self) -> Units:
@@ -112,8 +109,7 @@ class Rings:
 
     def block(self, name: str) -> StatusBlock:
         """The status block of a process."""
-        offset = self._blocks_offset() + self.plan.process(name).block * BLOCK_BYTES
-        return self._part(f"block {name}", lambda: StatusBlock(self._segment("status"), offset))
+        return self._part(f"block {name}", lambda: StatusBlock(self._segment("status"), self._block_offset(name)))
 
     @property
     def versions(self) -> Versions:
@@ -177,9 +173,10 @@ class Rings:
         self.close()
 
     def _part(self, name: str, make: Callable[[], T]) -> T:
-        if name not in self._parts:
-            self._parts[name] = make()
-        return cast(T, self._parts[name])
+        found = self._parts.get(name)  # asked for several times for each unit of work
+        if found is None:
+            found = self._parts[name] = make()
+        return cast(T, found)
 
     def _segment(self, kind: str) -> Segment:
         if kind not in self._segments:
@@ -189,6 +186,10 @@ class Rings:
 
     def _run_words(self) -> Words:
         return self._part("words", lambda: self._segment("status").words(0, _RUN_WORDS))
+
+    def _frame_layout(self) -> RingLayout:
+        camera = self.plan.experiment.camera
+        return RingLayout(self.plan.geometry.frame_slots, FRAME_META, np.dtype(camera.dtype), camera.shape_hw)
 
     def _result_layout(self) -> RingLayout:
         return RingLayout(self.plan.geometry.result_slots, RESULT_META, ROW, (self.plan.experiment.ring.max_particles,))
@@ -204,6 +205,9 @@ class Rings:
 
     def _blocks_offset(self) -> int:
         return aligned(8 * _RUN_WORDS + Ledger.bytes(LEDGER_RECORDS, LOSS), 4096)
+
+    def _block_offset(self, name: str) -> int:
+        return self._blocks_offset() + self.plan.process(name).block * BLOCK_BYTES
 
     def _versions_offset(self) -> int:
         return aligned(self._blocks_offset() + self.plan.geometry.blocks * BLOCK_BYTES, 4096)

@@ -22,7 +22,7 @@ from bridge.slm.displays import open_display
 from bridge.slm.displays.base import DisplayError, Picture
 from bridge.slm.feedback import Feedback, Mode
 from bridge.slm.holding import Command, Seen
-from bridge.slm.hologram import Holograms
+from bridge.slm.hologram import Holograms, Trap
 from bridge.slm.logbook import Logbook
 from bridge.slm.orders import Office, obey
 from bridge.slm.refining import Refiner
@@ -60,7 +60,7 @@ class Illumination:
         self._registration = msgspec.json.decode(Path(slm.registration).read_bytes(), type=Registration)
         self.conductor = Conductor(rules_of(job.experiment), self._registration)
         self._holograms = Holograms(slm.width, slm.height)
-        self._holograms.superposition_levels([])
+        self._holograms.superposition_levels([Trap(x=1.0, y=1.0)])  # compiled now, not when light is wanted
         self._modulator = Modulator(
             slm.height, slm.width,
             add_rad=np.load(slm.flatness, allow_pickle=False) if slm.flatness else None,

@@ -2,9 +2,10 @@
 
 The other side of `slm.display = "tcp://…"`: it takes the holograms that the process of the light publishes, and beads
 are in the traps that their phase really makes: each trap's intensity is read off its far field, its stiffness is in
-proportion. Time is real. In a frame time the light changes when a hologram has come and `light_delay_ms` more have
-passed; between changes a bead's motion is exact (`engine.physics.plant`); what comes during an exposure counts from
-its beginning on. The camera's time is the end of the exposure. Without a sign of life for `WATCHDOG_S` it is dark.
+proportion. Time is real. In a frame time the light changes `light_delay_ms` after a hologram was sent; between changes
+a bead's motion is exact (`engine.physics.plant`); what comes during an exposure counts from its end on. So the picture
+can be drawn while it is exposed, and is there at the end, which is the camera's time. Without a sign of life for
+`WATCHDOG_S` it is dark.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from numpy.typing import NDArray
 
 from bridge.simulator import TRUTH, Positions, Simulator
 from bridge.slm.displays.publisher import WATCHDOG_S, Said
+from bridge.slm.hologram import Holograms, Trap
+from bridge.slm.kernels import project
 from bridge.slm.registration import Registration
 from bridge.sources.base import Shot
 from bridge.sources.simulated import Camera, SimulatedCamera
@@ -35,7 +38,6 @@ from engine.physics.bead import Bead
 from engine.physics.plant import Plant
 
 Array = NDArray[np.float64]
-LEVELS = np.exp(2j * np.pi * (np.arange(256) - 128) / 256).astype(np.complex64)
 
 
 class LitScene(Camera, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,6 +69,7 @@ class Lamp:
         self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
         self._socket.subscribe(b"")
         self._socket.connect(self._scene.light)
+        shares(np.zeros((8, 8), np.uint8), np.zeros((1, 2)))  # compiled now, not while the light waits
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -106,11 +109,13 @@ class Lamp:
                 if said.what == "show":
                     newest = said, parts[1] if len(parts) > 1 else b""
                 elif said.what == "blank" or (said.what == "alive" and not said.showing and not newest):
-                    newest = Said(what="blank"), b""
+                    newest = Said(what="blank", t_sent_ns=said.t_sent_ns), b""
         if newest is None or (newest[0].what == "blank" and not len(self.now[0]) and not self._coming):
             return
-        at_ns = self._heard_ns + round(self._scene.light_delay_ms * 1e6)
-        self._coming.append((at_ns, *self._places(*newest)))
+        at_ns = newest[0].t_sent_ns
+        if not 0 <= self._heard_ns - at_ns < NS:
+            at_ns = self._heard_ns  # of another clock
+        self._coming.append((at_ns + round(self._scene.light_delay_ms * 1e6), *self._places(*newest)))
 
     def _places(self, said: Said, levels: bytes) -> tuple[Array, Array]:
         if said.what != "show" or not said.traps or len(levels) != said.shape[0] * said.shape[1]:
@@ -123,12 +128,8 @@ class Lamp:
 
 def shares(levels: NDArray[np.uint8], orders: Array) -> Array:
     """Share of all light in each place `(n, 2)` of the far field of a hologram without lenses."""
-    height, width = levels.shape
-    u, v = np.arange(width) - width // 2, np.arange(height) - height // 2
-    of_u = np.exp(-2j * np.pi * np.outer(u, orders[:, 0]) / width).astype(np.complex64)
-    of_v = np.exp(-2j * np.pi * np.outer(orders[:, 1], v) / height).astype(np.complex64)
-    field = np.einsum("nv,vn->n", of_v, LEVELS[levels] @ of_u)
-    out: Array = np.abs(field / (width * height)) ** 2
+    of_v, of_u = Holograms(levels.shape[1], levels.shape[0]).phasors([Trap(x=float(x), y=float(y)) for x, y in orders])
+    out: Array = np.abs(project(levels, of_v, of_u) / levels.size) ** 2
     return out
 
 
@@ -166,17 +167,20 @@ class LitCamera(SimulatedCamera):
         with Lamp(scene, self._registration) as lamp:
             for n in self._numbers(scene, start):
                 end = began + (n + 1) * period_ns
-                while monotonic_ns() < end - NS // 10:
-                    lamp.wait(min(end, monotonic_ns() + NS // 10))
+                opens = end - exposure_ns
+                while monotonic_ns() < opens - NS // 10:
+                    lamp.wait(min(opens, monotonic_ns() + NS // 10))
                     yield None
-                lamp.wait(end)
-                seen = self._expose(plant, lamp, end - period_ns, end, exposure_ns)
-                at = seen / scene.pixel_um
+                lamp.wait(opens)
+                at = self._expose(plant, lamp, end - period_ns, end, exposure_ns) / scene.pixel_um
+                image = self.simulator.render(at, n)
                 self._path.append((n, at))
                 self.given = n + 1
                 extra = {"simulated": True, "traps": len(lamp.now[0])}
+                if (left := end - monotonic_ns()) > 0:
+                    time.sleep(left / NS)
                 yield Shot(
-                    image=self.simulator.render(at, n), counter=scene.first + n, t_ns=end, copy=False, extra=extra,
+                    image=image, counter=scene.first + n, t_ns=end, copy=False, extra=extra,
                     time_source=TimeSource.HARDWARE,
                 )  # fmt: skip
 
@@ -185,8 +189,8 @@ class LitCamera(SimulatedCamera):
         """Beads as the camera sees them, after one frame time in the light as it came."""
         places, stiffness = lamp.now
         opens = end_ns - exposure_ns
-        for at_ns, next_places, next_stiffness in lamp.changes(end_ns):
-            at_ns = min(max(at_ns, since_ns), opens)
+        for at_ns, next_places, next_stiffness in lamp.changes(opens):
+            at_ns = max(at_ns, since_ns)
             if at_ns > since_ns:
                 plant.frame(places, stiffness, (at_ns - since_ns) / NS)
                 since_ns = at_ns

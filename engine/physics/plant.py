@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from engine.physics.bead import Array, Bead
 
+EXPOSED, SHORT = 1e-9, 1e-2
+"""Exposures in relaxation times: below, there is none; below, the formulas' differences have no digits left."""
+
 
 class Plant:
     """Beads `(n, axes)` in µm; a pure function of its seed and of the traps it was given."""
@@ -49,9 +52,39 @@ class Plant:
         free = held < 0
         if free.any():
             seen[free] = self._free(free, dt_s, exposure_s)
-        for trap in np.unique(held[~free]):
+        taken = np.sort(held[~free])
+        if len(taken) and (taken[1:] != taken[:-1]).all():  # at most one in each: all at once, with the same numbers
+            bead = np.argsort(held, kind="stable")[free.sum() :]
+            seen[bead] = self._each_held(bead, traps_um[taken], k[taken], dt_s, exposure_s)
+            return seen
+        for trap in np.unique(taken):
             here = held == trap
             seen[here] = self._held(here, traps_um[trap], float(k[trap]), dt_s, exposure_s)
+        return seen
+
+    def _each_held(self, bead: NDArray[np.int64], centre: Array, k: Array, dt_s: float, exposure_s: float) -> Array:
+        """As `_held` for one bead after the other, each in a trap of its own."""
+        k = k[:, None]
+        variance, tau = self.bead.kT / k, self.bead.drag / k
+        y = self.at[bead] - centre
+        exposed = bool((exposure_s / tau >= EXPOSED).all())
+        chance = self._chance.standard_normal((len(bead), 3 if exposed else 1, y.shape[1]))
+        idle = np.exp(-(dt_s - exposure_s) / tau)
+        y = idle * y + np.sqrt(variance * (1 - idle**2)) * chance[:, 0]
+        if not exposed:
+            self.at[bead] = y + centre
+            return np.asarray(y + centre, float)
+        w = exposure_s / tau
+        e = np.exp(-w)
+        end_var = variance * -np.expm1(-2 * w)
+        short = w < SHORT
+        mean_var = variance * np.where(short, 2 * w / 3 - w * w / 2, (2 * w - 3 + 4 * e - e * e) / w**2)
+        both = variance * np.where(short, w - w * w, (1 - e) ** 2 / w)
+        a = np.sqrt(end_var)
+        end = a * chance[:, 1]
+        rest = np.sqrt(np.maximum(0.0, mean_var - both**2 / end_var))
+        seen: Array = y * -np.expm1(-w) / w + both / a * chance[:, 1] + rest * chance[:, 2] + centre
+        self.at[bead] = e * y + end + centre
         return seen
 
     def _held(self, which: NDArray[np.bool_], centre: Array, k: float, dt_s: float, exposure_s: float) -> Array:
@@ -60,12 +93,12 @@ class Plant:
         idle = math.exp(-(dt_s - exposure_s) / tau)
         y = idle * y + math.sqrt(variance * (1 - idle**2)) * self._chance.standard_normal(y.shape)
         w = exposure_s / tau
-        if w < 1e-9:
+        if w < EXPOSED:
             self.at[which] = y + centre
             return y + centre
         e = math.exp(-w)
         end_var = variance * -math.expm1(-2 * w)
-        if w < 1e-2:  # the leading terms, where the differences have no digits left
+        if w < SHORT:  # the leading terms, where the differences have no digits left
             mean_var, both = variance * (2 * w / 3 - w * w / 2), variance * (w - w * w)
         else:
             mean_var, both = variance * (2 * w - 3 + 4 * e - e * e) / w**2, variance * (1 - e) ** 2 / w

@@ -80,7 +80,7 @@ def _processes(experiment: Experiment, source: str | None, options: dict[str, An
     ]
     wanted += [
         {"name": f"tracker-{i}", "target": "engine.workers.tracker:main", "kind": "tracker", "worker": i, "spares": 1,
-         "stall_s": stall_s}
+         "stall_s": stall_s, "nice": -5 if experiment.slm.enabled else 0}  # light waits for them: no less than its own
         for i in range(workers + 1)
     ]  # fmt: skip
     wanted += [

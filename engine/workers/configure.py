@@ -23,10 +23,15 @@ LIVE_MEMORY = 10
 
 
 def workers_for(experiment: Experiment) -> int:
-    """How many trackers work at once: as the settings say, else all cores, but two from five cores on."""
+    """How many trackers work at once: as the settings say, else all cores, but two from five cores on.
+
+    With light there is one less on fewer: its delay is that of every frame, and grows when all cores are busy.
+    """
     if experiment.tracking.workers:
         return experiment.tracking.workers
     cores = len(parse_cores(experiment.tracking.cores)) or len(existing_cores())
+    if experiment.slm.enabled and cores < 5 and not experiment.tracking.cores:
+        return max(1, cores - 1)
     return cores - 2 if cores >= 5 and not experiment.tracking.cores else cores
 
 
