@@ -148,6 +148,9 @@ def recording(shared_lab: Laboratory) -> dict[str, Any]:
             with other_side(lab, "-c", CAMERA, str(light), run.address):
                 assert sender.stdout.readline() == "sent\n"
                 wait_until(lambda: run.published > 100, "frames before the kill")
+                wait_until(
+                    lambda: run.rings.block("lsl").counters()["samples_in"] == 200 + 4, "what was sent to be taken in"
+                )
                 first = run.kill("lsl")
                 wait_until(lambda: run.pid("lsl") not in (0, first) and run.ready(), "the LSL process to be back")
                 wait_until(
