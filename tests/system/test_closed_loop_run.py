@@ -124,6 +124,12 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         saved = lab.command("slm", "save", str(lab.folder / "nine.toml"))
         facts["pattern"] = (saved.status, (lab.folder / "nine.toml").read_text())
         facts["state"] = lab.command("slm", "state", "--json").summary
+        light.move({facts["chosen"][0]: (58.0, 61.0)})  # off the grid, on whose places all the others' ghosts are
+        light.wait()
+        light.feedback("p", 0.2)  # the light of every trap moves with every frame
+        light.trap(trap=facts["chosen"][0], intensity=1e-3)  # too weak to hold: its bead diffuses away
+        left = wait_until(partial(_frozen, light, facts["chosen"][0]), "a bead that has left its trap")
+        wait_until(lambda: light.state()["frame"] > left + 20, "frames without it")
         run.kill("slm")
         wait_until(lambda: run.rings.block("slm").counters()["state"] == STATES.index("unarmed"), "an unarmed light")
         facts["after the kill"] = wait_until(lambda: _state(client), "the next process of the light")
@@ -144,6 +150,12 @@ def _settled(state: dict[str, Any]) -> dict[str, Any] | None:
     """The state, once every bead is within three standard deviations of its place (and a pixel for tracking)."""
     off = [np.hypot(t["seen"][0] - t["x"], t["seen"][1] - t["y"]) if t["seen"] else 99.0 for t in state["traps"]]
     return state if max(off) < 3.5 else None
+
+
+def _frozen(light: LightClient, trap: int) -> int | None:
+    """The newest frame, once that trap is frozen."""
+    state = light.state()
+    return state["frame"] if any(t["trap"] == trap and t["hold"] == "frozen" for t in state["traps"]) else None
 
 
 def _state(client: Client) -> dict[str, Any] | None:
@@ -195,6 +207,28 @@ def test_every_command_is_in_the_file_with_its_frame_and_age_from_both_processes
     seen = shown[shown["held"] == 1].head(300)
     expected = tracks.loc[list(zip(seen["frame"], seen["particle"])), ["x", "y"]].to_numpy()
     assert np.array_equal(seen[["x", "y"]].to_numpy(), expected)
+
+
+def test_a_lost_particle_freezes_its_trap_with_the_very_frame_that_misses_it_and_no_other_trap(story):
+    rows, chosen = story.ended.record.slm, story.facts["chosen"]
+    tracks = story.ended.record.tracks.set_index(["frame", "particle"])
+    ways = {trap: of.reset_index(drop=True) for trap, of in rows[rows["shown"] == 1].groupby("trap")}
+    mine = ways[chosen[0]]
+    lost = int(mine.index[(mine["held"] == 0) & (mine["intensity"] < 0.5)][0])
+    before, first = mine.loc[lost - 1], mine.loc[lost]
+    assert before["held"] == 1
+    assert first["frame"] == mine["frame"][mine["frame"] > before["frame"]].min()
+    where = tracks["x"].get((first["frame"], first["particle"])), tracks["y"].get((first["frame"], first["particle"]))
+    assert where[0] is None or np.hypot(where[0] - before["light_x"], where[1] - before["light_y"]) > 8.0  # its reach
+    moved = np.hypot(mine["light_x"].diff(), mine["light_y"].diff())
+    frozen = (mine["held"] == 0) & (mine.index >= lost)
+    assert frozen.sum() > 10
+    assert (moved[frozen] == 0).all()
+    assert set(mine["particle"][lost - 1 :]) == {before["particle"]}  # and nobody else's
+    other = ways[chosen[8]]
+    meanwhile = other[other["frame"].between(first["frame"], mine["frame"].max())]
+    assert (meanwhile["held"] == 1).mean() > 0.9
+    assert (np.hypot(meanwhile["light_x"].diff(), meanwhile["light_y"].diff())[1:] > 0).mean() > 0.9
 
 
 def test_orders_and_changes_of_the_light_are_events_of_the_run(story):
