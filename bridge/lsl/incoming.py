@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +23,8 @@ import numpy.typing as npt
 
 NS = 1_000_000_000
 LOOK_EVERY_S = 1.0
+PATIENCE_S = 10.0
+"""A stream that has not appeared by then is complained of: its name may be another one."""
 CORRECT_EVERY_S = 5.0
 FOLDER = "streams"
 
@@ -122,9 +125,13 @@ class Incoming:
         mark: Callable[[int, str, str], None],
         log: Callable[[str, str], None],
         offset_s: float = 0.0,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         """`mark(t_ns, stream, text)` takes a marker; `offset_s`: LSL's clock minus ours."""
         self.taken = 0
+        self._complain_at = time.monotonic() + patience_s
+        self._complained = False
+        self._seen: set[str] = set()
         self._pylsl, self._names, self._folder = pylsl, names, run_folder
         self._mark, self._log, self._offset_s = mark, log, offset_s
         self._stop = threading.Event()
@@ -146,12 +153,30 @@ class Incoming:
         try:
             while not self._stop.wait(0.01):
                 self._look(resolvers, inlets)
+                if not self._complained and time.monotonic() >= self._complain_at:
+                    self._complained = True
+                    self._complain()
                 for inlet in list(inlets.values()):
                     self._read(inlets, inlet)
         finally:
             for inlet in inlets.values():
                 self._read(inlets, inlet, last=True)
                 inlet.close()
+            for name in self._missing():
+                self._log("warning", f"lsl.record: the stream {name} never appeared: nothing of it is in the file")
+
+    def _missing(self) -> list[str]:
+        return [name for name in self._names if name not in self._seen]
+
+    def _complain(self) -> None:
+        """Say which streams are not there, and which are."""
+        if missing := self._missing():
+            there = sorted({info.name() for info in self._pylsl.resolve_streams(wait_time=1.0)} - set(self._names))
+            self._log(
+                "warning",
+                f"lsl.record: no stream is named {', '.join(missing)} so far (there are: {', '.join(there) or 'none'}); "
+                "it is looked for until the run ends",
+            )
 
     def _look(self, resolvers: dict[str, Any], inlets: dict[str, _Inlet]) -> None:
         for name, resolver in resolvers.items():
@@ -160,6 +185,7 @@ class Incoming:
             for info in resolver.results()[:1]:
                 try:
                     inlets[name] = _Inlet(self._pylsl, info, self._offset_s, self._folder)
+                    self._seen.add(name)
                     self._log("info", f"lsl: the stream {name} is being recorded")
                 except Exception as error:
                     self._log("warning", f"lsl: the stream {name} cannot be read: {error}")

@@ -39,33 +39,39 @@ def scale(
     import msgspec
     import numpy as np
 
-    from engine.physics.scale import from_points, from_ruling, from_steps
+    from engine.physics.scale import RESIDUAL_LIMIT, from_points, from_ruling, from_steps
 
+    ways = [name for name, given in _ways(image, points, ruling_um, distance_um, stage_um).items() if given]
+    if len(ways) != 1:
+        raise click.UsageError(_wrong_ways(ways, image, points))
     try:
-        if ruling_um and image:
+        if image and ruling_um:
             from engine.cli.frames import frames_of
 
             found = from_ruling(np.asarray(next(iter(frames_of(image, 1))), float), ruling_um)
-        elif points and (distance_um or stage_um):
-            numbers = np.array([float(part) for part in points.split(",")])
-            if numbers.shape != (4,):
-                raise ValueError("--points: four numbers, X1,Y1,X2,Y2")
-            one, other = numbers[:2], numbers[2:]
+        else:
+            one, other = _two_points(points or "")
             found = (
                 from_points(one, other, distance_um)
                 if distance_um
                 else from_steps(one[None], other[None], stage_um or 0)
             )
-        else:
-            raise click.UsageError("give IMAGE with --ruling-um, or --points with --distance-um or --stage-um")
     except ValueError as error:
         raise SettingsError(f"calibrate scale: {error}") from None
     found = msgspec.structs.replace(
         found, objective=objective, binning=binning, person=person or getpass.getuser(),
         date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     )  # fmt: skip
-    with out.open("ab") as file:
-        file.write(msgspec.json.encode(found) + b"\n")
+    try:
+        with out.open("ab") as file:
+            file.write(msgspec.json.encode(found) + b"\n")
+    except OSError as error:
+        raise SettingsError(f"--out: {out} cannot be written: {error.strerror}") from None
+    if found.residual > RESIDUAL_LIMIT:
+        output.talk(
+            f"ringtrack: quarters of the image disagree by {100 * found.residual:.2g} %: is it distorted, or is the "
+            "ruling not flat?"
+        )
     if as_json:
         output.result_json(msgspec.to_builtins(found))
         return
@@ -73,6 +79,39 @@ def scale(
     if not math.isnan(found.residual):
         rows.insert(1, ("residual", f"{100 * found.residual:.3f} %"))
     output.result(output.table(rows))
+
+
+def _ways(
+    image: str | None, points: str | None, ruling_um: float | None, distance_um: float | None, stage_um: float | None
+) -> dict[str, bool]:
+    return {
+        "IMAGE with --ruling-um": bool(image and ruling_um),
+        "--points with --distance-um": bool(points and distance_um),
+        "--points with --stage-um": bool(points and stage_um),
+    }
+
+
+def _wrong_ways(ways: list[str], image: str | None, points: str | None) -> str:
+    if ways:
+        return f"{' and '.join(ways)}: give one of them."
+    if image:
+        return f"{image}: how far apart are its lines? Give --ruling-um."
+    if points:
+        return "--points: give --distance-um (between the two points) or --stage-um (the step of the stage)."
+    return "give IMAGE with --ruling-um, or --points with --distance-um or --stage-um."
+
+
+def _two_points(text: str) -> tuple[Any, Any]:
+    """Raises ValueError."""
+    import numpy as np
+
+    try:
+        numbers = np.array([float(part) for part in text.split(",")])
+    except ValueError:
+        numbers = np.zeros(0)
+    if numbers.shape != (4,) or not np.isfinite(numbers).all():
+        raise ValueError(f"--points: {text!r} is not four numbers of pixels, X1,Y1,X2,Y2")
+    return numbers[:2], numbers[2:]
 
 
 @click.command("trap")
@@ -104,8 +143,11 @@ def trap(
     settings, table = record.settings, record.tracks
     rows = table[table["particle"] == particle]
     if rows.empty:
+        seen = table["particle"].value_counts().head(3)
+        longest = ", ".join(f"{number} ({frames} frames)" for number, frames in seen.items())
         raise SettingsError(
-            f"particle {particle}: {run} has none of that number; there are {table['particle'].nunique()}"
+            f"particle {particle}: {run} has none of that number. "
+            + (f"Seen longest: {longest}" if longest else "It has no particles at all")
         )
     pixel = pixel_um or settings.camera.pixel_um
     if not pixel:
@@ -115,9 +157,18 @@ def trap(
         radius_um=radius_um or sample.radius_um, temperature_K=temperature_k or sample.temperature_K,
         viscosity_mPas=sample.viscosity_mPas, height_um=sample.height_um,
     )  # fmt: skip
+    try:
+        _ = bead.drag
+    except ValueError as error:
+        raise SettingsError(f"sample.height_um: {error}") from None
     if exposure_us is None:
         given = record.frames_table["exposure_us"].median()
         exposure_us = 0.0 if math.isnan(given) else float(given)
+    if exposure_us > 1e6 / settings.camera.fps * 1.001:
+        raise SettingsError(
+            f"--exposure-us: {exposure_us:g} is longer than a frame ({1e6 / settings.camera.fps:g} µs at "
+            f"{settings.camera.fps:g} frames/s)"
+        )
     if localisation_px is None:
         ep = float(np.sqrt(np.nanmean(np.square(rows["ep"])))) if rows["ep"].notna().any() else 0.0
         localisation_px = 0.0 if math.isnan(ep) else ep

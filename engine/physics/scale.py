@@ -9,6 +9,9 @@ import numpy as np
 
 from engine.physics.bead import Array
 
+RESIDUAL_LIMIT = 0.005
+"""Above, something is wrong with the image."""
+
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True):
     """A calibration of the scale; stored with what it is good for."""

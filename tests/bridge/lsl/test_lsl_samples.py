@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import numpy as np
 import pytest
 
 from bridge.lsl.describe import ROW_FIELDS, STATS, streams
 from bridge.lsl.inbox import NewEvents
-from bridge.lsl.incoming import NumberFile, stamped
+from bridge.lsl.incoming import Incoming, NumberFile, stamped
 from bridge.lsl.labrecorder import LabRecorder
 from bridge.lsl.machine import configure
 from bridge.lsl.outlets import Outlets
@@ -160,3 +161,35 @@ def test_samples_of_another_width_are_not_handed_to_liblsl():
     outlets._channels, outlets._open = {"stats": 8}, {"stats": object()}
     with pytest.raises(ValueError, match="8 channels of stats"):
         outlets.push("stats", np.zeros((1, 7)), 1.0)
+
+
+class EmptyLaboratory:
+    """What pylsl finds where only one stream is, of another name."""
+
+    class ContinuousResolver:
+        def __init__(self, prop: str, value: str) -> None:
+            pass
+
+        def results(self) -> list[object]:
+            return []
+
+    class Info:
+        def name(self) -> str:
+            return "laser"
+
+    def resolve_streams(self, wait_time: float) -> list[Info]:
+        return [self.Info()]
+
+
+def test_a_stream_whose_name_is_misspelt_is_complained_of_while_there_is_time_and_at_the_end(tmp_path):
+    said: list[str] = []
+    complained = threading.Event()
+
+    def log(level: str, text: str) -> None:
+        said.append(f"{level} {text}")
+        complained.set()
+
+    with Incoming(EmptyLaboratory(), ("lazer",), tmp_path, lambda *_: None, log, patience_s=0.0):
+        assert complained.wait(10)
+    assert "warning lsl.record: no stream is named lazer so far (there are: laser)" in said[0]
+    assert said[1:] == ["warning lsl.record: the stream lazer never appeared: nothing of it is in the file"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from engine.cli.calibrate import command
+from engine.errors import SettingsError
 from engine.experiment import Experiment
 from engine.physics.bead import Bead
 from engine.physics.plant import Plant
@@ -77,3 +79,34 @@ def test_the_scale_of_a_ruling_is_stored_with_what_it_is_good_for(tmp_path):
     assert (stored["objective"], stored["binning"]) == ("60x", 1)
     assert stored["date"]
     assert stored["person"]
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        ([], "give IMAGE with --ruling-um, or --points"),
+        (["ruling.tif"], "ruling.tif: how far apart are its lines"),
+        (["--points", "1,2,3,4"], "give --distance-um"),
+        (["--points", "1,2,9,4", "--distance-um", "4", "--stage-um", "4"], "give one of them"),
+        (["--points", "1,2,x,4", "--distance-um", "4"], "'1,2,x,4' is not four numbers of pixels"),
+        (["--points", "1,2,nan,4", "--distance-um", "4"], "is not four numbers of pixels"),
+        (["--points", "1,2,9,4", "--distance-um", "4", "--out", "/nowhere/scales.jsonl"], "--out: /nowhere/scales"),
+    ],
+)
+def test_a_scale_that_is_asked_for_wrongly_is_refused_in_a_sentence(arguments, says):
+    done = CliRunner().invoke(command, ["scale", *arguments])
+    assert says in done.output + str(done.exception)
+    assert done.exit_code
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["--particle", "7"], r"particle 7: .* has none of that number. Seen longest: 0 \(4000 frames\)"),
+        (["--particle", "0", "--exposure-us", "6000"], r"6000 is longer than a frame \(5000 µs at 200 frames/s\)"),
+    ],
+)
+def test_a_trap_that_is_asked_for_wrongly_is_refused_in_a_sentence(run_folder, arguments, says):
+    done = CliRunner().invoke(command, ["trap", str(run_folder), *arguments])
+    assert isinstance(done.exception, SettingsError)
+    assert re.search(says, str(done.exception))
