@@ -174,7 +174,7 @@ class Incoming:
             there = sorted({info.name() for info in self._pylsl.resolve_streams(wait_time=1.0)} - set(self._names))
             self._log(
                 "warning",
-                f"lsl.record: no stream is named {', '.join(missing)} so far (there are: {', '.join(there) or 'none'}); "
+                f"lsl.record: no stream is named {', '.join(missing)} so far (there: {', '.join(there) or 'none'}); "
                 "it is looked for until the run ends",
             )
 

@@ -191,5 +191,5 @@ def test_a_stream_whose_name_is_misspelt_is_complained_of_while_there_is_time_an
 
     with Incoming(EmptyLaboratory(), ("lazer",), tmp_path, lambda *_: None, log, patience_s=0.0):
         assert complained.wait(10)
-    assert "warning lsl.record: no stream is named lazer so far (there are: laser)" in said[0]
+    assert "warning lsl.record: no stream is named lazer so far (there: laser)" in said[0]
     assert said[1:] == ["warning lsl.record: the stream lazer never appeared: nothing of it is in the file"]
