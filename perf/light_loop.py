@@ -2,6 +2,7 @@
 
     python -m perf.light_loop                    512 x 512 at 100 frames/s, 9 beads in soft traps, about a minute
     python -m perf.light_loop --seconds 5 --json
+    python -m perf.light_loop --plot delays.png  the distribution of the delay of each gain, as a picture
 
 Everything runs here: camera (which renders, and sets off its frames), wire, ring, tracker, linker, holograms of
 512 x 512, file. All figures are read from the run's file. Without feedback, then with P of two gains; the variance of
@@ -103,8 +104,10 @@ def predicted(gain: float, dt_over_tau: float, delays: np.ndarray) -> float:
     return float(np.interp(delays, whole, [variance_ratio(gain, dt_over_tau, int(d)) for d in whole]).mean())
 
 
-def measure(size: int, fps: float, modulator: int, seconds: float, gains: tuple[float, ...]) -> list[dict[str, Any]]:
-    """One run; a row for each gain."""
+def measure(
+    size: int, fps: float, modulator: int, seconds: float, gains: tuple[float, ...], plot: Path | None = None
+) -> list[dict[str, Any]]:
+    """One run; a row for each gain, with the distribution of its delay in whole frames."""
     stretches: list[tuple[float, int, int]] = []
     with tempfile.TemporaryDirectory(prefix="light_loop_") as name:
         experiment, source = settings(Path(name), size, fps, modulator)
@@ -123,6 +126,7 @@ def measure(size: int, fps: float, modulator: int, seconds: float, gains: tuple[
         commands = record.slm
         frames = record.frames_table.set_index("frame")
     found, free, dt_over_tau = [], float("nan"), float("nan")
+    delays: dict[float, np.ndarray] = {}
     for gain, since, until in stretches:
         rows = commands[commands["frame"].between(since, until) & (commands["shown"] == 1)]
         one = rows.drop_duplicates("command")
@@ -133,13 +137,35 @@ def measure(size: int, fps: float, modulator: int, seconds: float, gains: tuple[
         if not gain:
             free, dt_over_tau = variance, -float(np.log(a))
         age, ours = Spread.of(list(age_ms)), Spread.of(list(age_ms - sent_ms))
+        delays[gain] = age_ms
         found.append({
             "gain": gain, "commands": len(one), "p50 ms": age.p50, "p99 ms": age.p99, "max ms": age.max,
+            **{f"{n} frames late": float((np.ceil(age_ms * fps / 1000) == n).mean()) for n in (1, 2, 3)},
             "after the camera p99 ms": ours.p99, "delay frames": float(age_ms.mean() * fps / 1000),
             "dt/tau": dt_over_tau, "variance": variance / free,
             "predicted": predicted(gain, dt_over_tau, age_ms * fps / 1000) if gain else 1.0,
         })  # fmt: skip
+    if plot is not None:
+        draw(plot, found, delays, 1000 / fps)
     return found
+
+
+def draw(path: Path, rows: list[dict[str, Any]], delays: dict[float, np.ndarray], frame_ms: float) -> None:
+    """The distribution of the delay, a curve for each gain; the goal of two frame times."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    edges = np.linspace(0, max(3 * frame_ms, *(float(np.percentile(d, 99.5)) for d in delays.values())), 80)
+    for row in rows:
+        label = f"gain {row['gain']:g}: p99 {row['p99 ms']:.1f} ms; variance {row['variance']:.2f}"
+        label += f", predicted {row['predicted']:.2f}" if row["gain"] else ""
+        axes.hist(delays[row["gain"]], bins=list(edges), histtype="step", density=True, label=label)
+    axes.axvline(2 * frame_ms, color="grey", linestyle=":", label="two frame times")
+    axes.set_xlabel("camera to command (ms)")
+    axes.set_ylabel("share of commands per ms")
+    axes.legend()
+    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
@@ -148,10 +174,11 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--fps", type=float, default=100.0)
     parser.add_argument("--modulator", type=int, default=512)
+    parser.add_argument("--plot", type=Path, help="draw the distributions of the delay into this file")
     asked = parser.parse_args()
     before = machine()
     say(f"{asked.size} x {asked.size} at {asked.fps:g} frames/s, gains 0, 0.5 and 1")
-    rows = measure(asked.size, asked.fps, asked.modulator, asked.seconds, (0.0, 0.5, 1.0))
+    rows = measure(asked.size, asked.fps, asked.modulator, asked.seconds, (0.0, 0.5, 1.0), asked.plot)
     report("The closed loop running free", rows, before, as_json=asked.json)
 
 

@@ -22,6 +22,8 @@ from engine.physics.bead import Array, Bead, blur, covariances, spectrum
 Z95 = 1.959964
 LAGS_IN_TAU = 3.0
 BLOCKS = 20
+WIDEST = 3.0
+"""Of an interval on either side, in units of ln k: a factor of twenty is no result."""
 
 
 class Camera(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,10 +91,17 @@ def power_spectrum(x_um: Array, camera: Camera, bead: Bead) -> Stiffness:
     def model(theta: Array) -> Array:
         return spectrum(f, math.exp(theta[0]), math.exp(theta[1]), camera.dt_s, camera.exposure_s, noise)
 
-    start = _start(x, camera)
-    theta, information = _maximum_likelihood(model, power, start)
+    try:
+        theta, information = _maximum_likelihood(model, power, _start(x, camera))
+        width = Z95 * math.sqrt(float(np.linalg.inv(information)[0, 0]))
+    except (np.linalg.LinAlgError, OverflowError, ValueError):
+        width = math.inf
+    if not width < WIDEST:  # any relaxation time would do as well as another
+        raise ValueError(
+            f"power spectrum: flat up to {0.5 / camera.dt_s:.3g} Hz, the corner is above that: the trap is stiffer "
+            "than this frame rate can tell"
+        )
     tau, variance = math.exp(theta[0]), math.exp(theta[1])
-    width = Z95 * math.sqrt(float(np.linalg.inv(information)[0, 0]))
     return _result("power spectrum", bead.drag / tau, width, tau, variance, len(x))
 
 

@@ -116,3 +116,23 @@ def test_the_variance_of_the_loop_tells_one_frame_of_delay():
 def test_the_largest_stable_gain_is_where_stability_ends(delay):
     gain = largest_stable_gain(0.2, delay)
     assert spectral_radius(0.999 * gain, 0.2, delay) < 1 < spectral_radius(1.001 * gain, 0.2, delay)
+
+
+@pytest.mark.parametrize("exposure_s", [0.0, 1e-6, 0.004])
+def test_beads_in_traps_of_their_own_move_at_once_as_they_would_one_after_the_other(exposure_s):
+    places, stiffness = np.array([[0.0, 0], [9, 0], [0, 9]]), np.array([0.5, 2.0, 8.0])
+    at_once, in_turn = (Plant(BEAD, places[::-1] + 0.05, seed=4) for _ in range(2))
+    for _ in range(3):
+        seen = at_once.frame(places, stiffness, 0.01, exposure_s)
+        expected = np.empty_like(seen)
+        for trap, k in enumerate(stiffness.tolist()):
+            bead = np.arange(3) == 2 - trap
+            expected[bead] = in_turn._held(bead, places[trap], k, 0.01, exposure_s)
+        assert seen == pytest.approx(expected, rel=1e-12, abs=1e-14)
+        assert at_once.at == pytest.approx(in_turn.at, rel=1e-12, abs=1e-14)
+
+
+def test_a_spectrum_without_a_corner_says_that_the_trap_is_too_stiff_for_the_frame_rate():
+    white = np.random.default_rng(1).normal(0, 0.025, 1024)
+    with pytest.raises(ValueError, match=r"flat up to 25 Hz"):
+        power_spectrum(white, Camera(dt_s=0.02, exposure_s=0.005), BEAD)
