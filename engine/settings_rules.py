@@ -150,7 +150,7 @@ def _lsl(e: Experiment) -> Iterator[Fault]:
         )
     for field in lsl.fields:
         if field not in _PARTICLE_FIELDS:
-            yield Fault("lsl.fields", f"{literal(field)} is none; there are {', '.join(_PARTICLE_FIELDS)}")
+            yield Fault("lsl.fields", f"a particle has no {literal(field)}; it has {', '.join(_PARTICLE_FIELDS)}")
     if len(set(lsl.fields)) < len(lsl.fields):
         yield Fault("lsl.fields", "a field stands there twice")
     if lsl.labrecorder:

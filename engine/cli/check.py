@@ -92,6 +92,11 @@ def _said(f: Figures) -> str:
     )
     rows.append(("calibration", scale if um else "none (camera.pixel_um = 0)"))
     on = "frames travel encrypted: " if e.camera.encrypt else "none; camera.encrypt would take "
+    if e.lsl.enabled:
+        from bridge.lsl.describe import streams
+
+        wide = [f"{s.name} ({f'{len(s.channels)} channels' if s.channels else 'text'})" for s in streams(e).values()]
+        rows.append(("LSL streams", f"{', '.join(wide)}; source_id {e.lsl.laboratory}/{e.lsl.instrument}/…"))
     rows.append(("encryption", on + f.encryption["said"]))
     pictures = (
         f"encrypted (control.encrypt_pixels): {f.encryption['frame_ms']:.1f} ms of CPU for a whole one at each end"

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bridge.client import Client
 from bridge.control import local_address
 from bridge.lsl.machine import LOOPBACK
-from engine.rows import ROW
+from engine.errors import SettingsError
+from recorders.xdf import read_tracks
 from tests.bridge.lsl.fake_labrecorder import FakeLabRecorder
 from tests.system.running import Laboratory, wait_until
 
@@ -128,7 +130,7 @@ def recording(shared_lab: Laboratory) -> dict[str, Any]:
         experiment={"name": "beads"},
         camera={"width": 160, "height": 200, "fps": 100.0, "pixel_um": 0.1},
         tracking={"diameter": 13, "separation": 14, "minmass": 4000, "percentile": 90, "max_ecc": 0.0, "workers": 1},
-        lsl={"enabled": True, "groups": 8, "rows": True, "record": ["laser", "paradigm"]},
+        lsl={"enabled": True, "groups": 9, "reserved": 1, "rows": True, "record": ["laser", "paradigm"]},
     )
     xdf, light = lab.folder / "laboratory.xdf", lab.folder / "light"
     light.write_bytes(bytes(2))
@@ -158,6 +160,10 @@ def recording(shared_lab: Laboratory) -> dict[str, Any]:
                 )
                 rejoined = run.published
                 wait_until(lambda: run.published > rejoined + 60, "more frames")
+                with (run.folder / "events.jsonl").open("a") as events:
+                    events.write('{"event": "choose", "particle": 2, "group": 0, "t_ns": 0}\n')
+                chosen = run.published
+                wait_until(lambda: run.published > chosen + 30, "frames with a chosen particle")
                 with Client(local_address(run.plan.run_id)) as client:
                     off = client.configure_storage(lsl=False)
                 wait_until(lambda: run.rings.block("lsl").counters().get("frames_off", 0) > 10, "frames without LSL")
@@ -166,7 +172,7 @@ def recording(shared_lab: Laboratory) -> dict[str, Any]:
         listener.wait(60)
     streams, _ = pyxdf.load_xdf(str(xdf), synchronize_clocks=False)
     return {
-        "ended": ended, "off": off, "labrecorder": labrecorder.heard,
+        "ended": ended, "off": off, "labrecorder": labrecorder.heard, "xdf": xdf,
         "streams": {stream["info"]["name"][0]: stream for stream in streams},
     }  # fmt: skip
 
@@ -187,16 +193,14 @@ def test_switched_off_the_streams_are_silent_and_the_run_goes_on(recording):
     assert recording["ended"].record.frames_array["frame"][-1] > off["from_frame"]
 
 
-def test_every_streamed_frame_is_that_of_the_file_to_the_last_digit(recording):
-    tracks = recording["ended"].record.tracks_array
-    table = recording["streams"]["beads_rows"]["time_series"]
-    got = np.zeros(len(table), ROW)
-    for column, name in enumerate(("frame", "particle", *[n for n in ROW.names if n not in ("frame", "particle")])):
-        got[name] = table[:, column]
-    expected = tracks[np.isin(tracks["frame"], table[:, 0].astype(int))]
-    assert len(got) > 6 * 100
-    for name in ROW.names:
-        np.testing.assert_array_equal(got[name], expected[name], err_msg=name)
+def test_the_xdf_read_back_equals_the_file_to_the_last_digit(recording):
+    tracks = recording["ended"].record.tracks
+    table = read_tracks(recording["xdf"], "beads")
+    assert len(table) > 6 * 100
+    streamed = tracks[tracks["frame"].isin(table["frame"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(table, streamed, check_exact=True)
+    with pytest.raises(SettingsError, match=r"neither balls_rows nor balls_particles; streams in it: .*beads_rows"):
+        read_tracks(recording["xdf"], "balls")
 
 
 def test_stamps_are_the_camera_times_of_the_file(recording):
@@ -210,7 +214,7 @@ def test_stamps_are_the_camera_times_of_the_file(recording):
 def test_particles_keep_their_channels_and_are_in_micrometres(recording):
     stream = recording["streams"]["beads_particles"]
     tracks = recording["ended"].record.tracks
-    blocks = stream["time_series"][:, 1:].reshape(-1, 8, 6)
+    blocks = stream["time_series"][:, 1:].reshape(-1, 9, 6)
     frame = stream["time_series"][:, 0].astype(int)
     channels = stream["info"]["desc"][0]["channels"][0]["channel"]
     assert [c["label"][0] for c in channels[:4]] == ["FrameNumber", "P0_ObjectId", "P0_x", "P0_y"]
@@ -222,6 +226,18 @@ def test_particles_keep_their_channels_and_are_in_micrometres(recording):
     expected = file.loc[list(zip(frame[n], ids))]
     np.testing.assert_allclose(blocks[n, group, 1], 0.1 * expected["x"], rtol=1e-12)
     assert len(n) == len(tracks[tracks["frame"].isin(frame)])
+
+
+def test_a_chosen_particle_has_the_reserved_group_and_nobody_else_ever_has(recording):
+    blocks = recording["streams"]["beads_particles"]["time_series"][:, 1:].reshape(-1, 9, 6)
+    reserved, others = blocks[:, 0, 0], blocks[:, 1:, 0]
+    given = np.flatnonzero(reserved == 2)
+    assert np.isnan(reserved[: given[0]]).all()
+    assert (reserved[given[0] :] == 2).all()
+    assert len(given) > 10
+    assert not (others[given] == 2).any()
+    events = [json.loads(sample[0]) for sample in recording["streams"]["beads_events"]["time_series"]]
+    assert [e["group"] for e in events if e["event"] == "given" and e["particle"] == 2][-1] == 0
 
 
 def test_streams_of_others_are_in_the_file_with_their_times(recording):

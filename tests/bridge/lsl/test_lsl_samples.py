@@ -90,7 +90,7 @@ def test_streams_are_described_by_the_settings_alone_and_are_the_same_each_time(
 @pytest.mark.parametrize(
     "setting, says",
     [
-        ('lsl.fields=["x", "z"]', '"z" is none'),
+        ('lsl.fields=["x", "z"]', 'a particle has no "z"; it has x, y'),
         ('lsl.fields=["x", "x"]', "stands there twice"),
         ("lsl.reserved=33", "more than lsl.groups"),
         ("lsl.labrecorder=nowhere", "no address"),
