@@ -58,7 +58,7 @@ class Conductor:
         self._take(seen)
         for trap in self.traps.values():
             trap.seen = places.get(trap.particle) if trap.particle >= 0 else None
-            here = trap.seen is not None and np.linalg.norm(trap.seen - trap.light) <= self._reach
+            here = trap.seen is not None and math.hypot(*(trap.seen - trap.light)) <= self._reach
             if trap.hold is Hold.HELD and not here:
                 trap.hold, self.lost = Hold.FROZEN, self.lost + 1
             elif trap.hold is Hold.FROZEN and here:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
 import msgspec
@@ -88,7 +89,7 @@ class Controller:
 
     def _towards(self, wanted: Array) -> Array:
         move = wanted - self.light
-        length = float(np.linalg.norm(move))
+        length = math.hypot(*move)
         most = self._feedback.greatest_step
         self.light = self.light + (move if length <= most else move * (most / length))
         return self.light.copy()

@@ -10,6 +10,8 @@ import numpy as np
 from bridge.slm.holding import Command, Hold
 from engine.light import FOLDER, SLM_ROW
 
+_NOWHERE = np.full(2, np.nan)
+
 
 class Logbook:
     """A context manager; each process has a part of its own, so that a restarted one never writes after half a row."""
@@ -33,16 +35,14 @@ class Logbook:
         rows["frame"], rows["t_camera_ns"], rows["t_command_ns"] = command.frame, command.t_camera_ns, t_command_ns
         rows["age_ns"], rows["command"], rows["shown"] = t_command_ns - command.t_camera_ns, command.number, shown
         rows["state"] = state.encode()
-        for row, trap in zip(rows, command.held):
-            row["trap"], row["particle"], row["z"], row["intensity"] = (
-                trap.number,
-                trap.particle,
-                trap.z,
-                trap.intensity,
-            )
-            row["held"] = trap.hold is Hold.HELD
-            row["x"], row["y"] = (np.nan, np.nan) if trap.seen is None else trap.seen
-            row["target_x"], row["target_y"] = trap.target
-            row["light_x"], row["light_y"] = trap.light
+        held = command.held
+        for name in ("particle", "z", "intensity"):
+            rows[name] = [getattr(trap, name) for trap in held]
+        rows["trap"] = [trap.number for trap in held]
+        rows["held"] = [trap.hold is Hold.HELD for trap in held]
+        places = {"": [_NOWHERE if trap.seen is None else trap.seen for trap in held],
+                  "target_": [trap.target for trap in held], "light_": [trap.light for trap in held]}  # fmt: skip
+        for name, at in places.items():
+            rows[f"{name}x"], rows[f"{name}y"] = np.array(at).reshape(-1, 2).T
         if len(rows):
             os.write(self._file, rows.tobytes())
