@@ -7,7 +7,8 @@
 Everything runs here: camera (which renders, and sets off its frames), wire, ring, tracker, linker, holograms of
 512 x 512, file. All figures are read from the run's file. Without feedback, then with P of two gains; the variance of
 the beads relative to no feedback is beside the solution of the discrete Lyapunov equation *averaged over the delays
-that were measured* (linear between whole frames).
+that were measured* (linear between whole frames). *sent* to *shown*: medians of each leg of the way, in milliseconds;
+*n frames late*: the share of commands whose delay is more than n - 1 and at most n frame times.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 STIFFNESS, REACH_UM, PIXEL_UM = 0.2, 1.2, 0.1
 LONGEST_S = 60.0
+LEGS = ("camera", "sent", "received", "tracked", "linked")
 
 
 def settings(folder: Path, size: int, fps: float, modulator: int) -> tuple[Experiment, str]:
@@ -132,17 +134,18 @@ def measure(
         one = rows.drop_duplicates("command")
         times = frames.loc[one["frame"]]
         age_ms = one["age_ns"].to_numpy() / 1e6
-        sent_ms = (times["t_sent_ns"] - times["t_camera_ns"]).to_numpy() / 1e6
+        ends = [*(times[f"t_{leg}_ns"].to_numpy() for leg in LEGS), one["t_command_ns"].to_numpy()]
         variance, a = motion(rows)
         if not gain:
             free, dt_over_tau = variance, -float(np.log(a))
-        age, ours = Spread.of(list(age_ms)), Spread.of(list(age_ms - sent_ms))
+        age = Spread.of(list(age_ms))
+        legs = {name: float(np.median(ends[i + 1] - ends[i])) / 1e6 for i, name in enumerate([*LEGS[1:], "shown"])}
         delays[gain] = age_ms
         found.append({
             "gain": gain, "commands": len(one), "p50 ms": age.p50, "p99 ms": age.p99, "max ms": age.max,
             **{f"{n} frames late": float((np.ceil(age_ms * fps / 1000) == n).mean()) for n in (1, 2, 3)},
-            "after the camera p99 ms": ours.p99, "delay frames": float(age_ms.mean() * fps / 1000),
-            "dt/tau": dt_over_tau, "variance": variance / free,
+            **legs, "delay frames": float(age_ms.mean() * fps / 1000), "dt/tau": dt_over_tau,
+            "variance": variance / free,
             "predicted": predicted(gain, dt_over_tau, age_ms * fps / 1000) if gain else 1.0,
         })  # fmt: skip
     if plot is not None:
