@@ -27,24 +27,22 @@ from engine.workers.lanes import (
     as_f64,
     as_floats,
     as_i32,
-    as_u16,
-    down_by,
     larger,
     load,
     load_like,
     plus_product,
+    prefetch,
     select,
     splat,
     splat_like,
     store,
 )
-from engine.workers.lanes_across import last_in_all, moved_up, total
+from engine.workers.lanes_across import last_in_all, moved_up
 from engine.workers.layout import aligned_zeros
+from engine.workers.overview import summarise
 from engine.workers.parameters import LocateParameters
 
 STRIP = 512
-SUMMED = 8  # rows and columns whose levels are added up
-DROPPED = 3  # lowest bits of a level of 16 bits that are left out of these sums, which have 16 bits on the way
 _ROWS = 32  # whose Gaussian over rows is made at a time
 _SLACK = 64  # columns behind the end of a row that vectors may touch
 _SUMS, _FROM_LEFT, _MEAN = range(3)  # rows of the integer work space
@@ -66,6 +64,7 @@ class Band:
     ends: NDArray[Any]  # a vector of 1, a vector of 0
     largest: NDArray[Any]
     line: NDArray[np.uint16]
+    brightest: NDArray[Any]
 
     @classmethod
     def of(cls, parameters: LocateParameters) -> Self:
@@ -91,6 +90,7 @@ class Band:
             ends=np.repeat([[1.0, 0.0]], lanes, axis=1).astype(kind),
             largest=aligned_zeros((1, lanes), kind),
             line=aligned_zeros((1, STRIP), np.uint16),
+            brightest=aligned_zeros((1, 33), parameters.dtype),
         )
 
     def run(
@@ -100,19 +100,21 @@ class Band:
         blocks: NDArray[np.int64],
         scale: float,
         levels: NDArray[Any],
-        sums: NDArray[np.int32],
-    ) -> float:
-        """Sweep blocks of a frame (see `sweep`)."""
+        overview: tuple[NDArray[np.uint32], NDArray[Any], NDArray[np.int32]],
+    ) -> tuple[float, int]:
+        """Sweep blocks of a frame (see `sweep`); `overview` is marks, cells and squares."""
         offset = 0
         if self.taps[0].dtype == np.float32:
             # Of a few pixels of the frame, whatever the block.
             height, width = pixels.shape
-            offset = int(np.median(pixels[:: height // 16 + 1, :: width // 16 + 1] ^ flip))
-        largest: float = sweep(
+            few = np.sort(pixels[:: height // 16 + 1, :: width // 16 + 1] ^ flip, axis=None)
+            offset = int(few[few.size // 2])
+        largest, brightest = sweep(
             pixels, flip, blocks, *self.box, *self.taps, self.threshold, scale, self.exact_single, levels,
-            self.staged, self.vertical, self.integers, self.spare, self.ends, self.largest, offset, self.line, sums,
+            self.staged, self.vertical, self.integers, self.spare, self.ends, self.largest, offset, self.line,
+            self.brightest, *overview,
         )  # fmt: skip
-        return largest
+        return largest, brightest
 
 
 # Kernels below work on blocks of rows: passing an array to a function costs two atomic counts of its references, too
@@ -120,24 +122,31 @@ class Band:
 
 
 @kernel
-def _stage_rows(pixels, flip, y0, y1, x0, count, staged):
-    """Copy rows y0 to y1, columns x0 to x0 + count, into the ring; the frame's edge pixels repeated outside of it."""
+def _stage_rows(pixels, flip, y0, y1, x0, count, staged, brightest):
+    """Copy rows y0 to y1, columns x0 to x0 + count, into the ring; the frame's edge pixels repeated outside of it.
+
+    Updates the largest pixel in each lane, as the camera sent it.
+    """
     width = pixels.shape[1]
     wrap = staged.shape[0] - 2
     lo, hi = max(x0, 0), min(x0 + count, width)
-    mask = splat(flip, 32)
+    mask, most = splat(flip, 32), load(brightest, 0, 0, 32)
     for y in range(y0, y1):
         slot = y & wrap
         x = lo
         while x + 32 <= hi:
-            store(staged, slot, x - x0, load(pixels, y, x, 32) ^ mask)
+            value = load(pixels, y, x, 32)
+            most = larger(most, value)
+            store(staged, slot, x - x0, value ^ mask)
             x += 32
         for i in range(x, hi):
+            brightest[0, 32] = max(brightest[0, 32], pixels[y, i])
             staged[slot, i - x0] = pixels[y, i] ^ flip
         for i in range(x0, lo):
             staged[slot, i - x0] = pixels[y, lo] ^ flip
         for i in range(hi, x0 + count):
             staged[slot, i - x0] = pixels[y, hi - 1] ^ flip
+    store(brightest, 0, 0, most)
 
 
 @kernel
@@ -233,7 +242,7 @@ def _mean(total, inverse, exact_single):
 @kernel
 def _finish_rows(
     staged, vertical, y0, y1, height, start, box_y, box_x, taps, threshold, scale, exact_single, integers, count,
-    largest, out, x0, spare, ends, lanes, offset,
+    largest, out, x0, spare, ends, lanes, offset, pixels, next_y, next_x,
 ):  # fmt: skip
     """Rows y0 to y1 of a strip: box mean, Gaussian over columns, and what is left of the one without the other.
 
@@ -251,6 +260,9 @@ def _finish_rows(
     biggest = load_like(largest, 0, 0, taps)
     for y in range(y0, y1):
         r = y - y0
+        if next_y + r < height:  # a row that will be staged after these
+            for x in range(next_x, next_x + count + 2 * box_x, 64 // pixels.itemsize):
+                prefetch(pixels, next_y + r, x)
         # Sums of columns move on by a row, and are divided; then they are added up from the left.
         entering, leaving = min(y + ry, height - 1) & wrap, max(y - 1 - ry, 0) & wrap
         so_far = splat(np.int32(0), 16)
@@ -306,37 +318,15 @@ def _finish_rows(
 
 
 @kernel
-def _sum_squares(levels, y0, y1, x0, x1, line, sums):
-    """Sums over squares of SUMMED x SUMMED levels, of 16 bits without the lowest `DROPPED`: these would not fit."""
-    dropped = np.uint16(DROPPED if levels.itemsize == 2 else 0)
-    places = splat(dropped, 32)
-    for top in range(y0, y1, SUMMED):
-        bottom = min(top + SUMMED, y1)
-        j = 0
-        while x0 + j + 32 <= x1:
-            added = splat(np.uint16(0), 32)
-            for y in range(top, bottom):
-                added += down_by(as_u16(load(levels, y, x0 + j, 32)), places)
-            store(line, 0, j, added)
-            j += 32
-        for i in range(j, (x1 - x0 + SUMMED - 1) // SUMMED * SUMMED):
-            one = np.uint16(0)
-            for y in range(top, bottom if x0 + i < x1 else top):
-                one += np.uint16(levels[y, x0 + i]) >> dropped
-            line[0, i] = one
-        for j in range(0, x1 - x0, SUMMED):
-            sums[top // SUMMED, (x0 + j) // SUMMED] = total(as_i32(load(line, 0, j, SUMMED)))
-
-
-@kernel
 def sweep(
     pixels, flip, blocks, box_y, box_x, taps_y, taps_x, threshold, scale, exact_single, levels, staged,
-    vertical, integers, spare, ends, largest, offset, line, sums,
+    vertical, integers, spare, ends, largest, offset, line, brightest, marks, cells,
+    squares,
 ):  # fmt: skip
-    """Band-pass blocks (y0, y1, x0, x1) of a frame; return the largest value.
+    """Band-pass blocks (y0, y1, x0, x1) of a frame; return the largest value, and the largest pixel in or beside them.
 
-    Unless the scale is 0, the levels of the blocks are written, and, unless `sums` is empty, the sums over squares of
-    them, of which the blocks then have whole ones (but for the last of the frame).
+    Unless the scale is 0, the levels of the blocks are written, and, unless `marks` is empty, what
+    `engine.workers.overview` says of them.
     """
     height, width = pixels.shape
     lanes = ends.shape[1] // 2
@@ -346,6 +336,8 @@ def sweep(
     nothing = -offset if taps_y.itemsize == 4 else 0  # what a pixel of 0 is to the Gaussian
     for i in range(lanes):
         largest[0, i] = 0.0
+    for i in range(brightest.shape[1]):
+        brightest[0, i] = 0
     for n in range(blocks.shape[0]):
         y0, y1, x0, x1 = blocks[n, 0], blocks[n, 1], blocks[n, 2], blocks[n, 3]
         for x in range(x0, x1, STRIP):
@@ -354,7 +346,7 @@ def sweep(
             for y in range(y0, y1, _ROWS):
                 end = min(y + _ROWS, y1)
                 staged_y, next_y = next_y, min(end + around_y, height)
-                _stage_rows(pixels, flip, staged_y, next_y, x - around_x, count + 2 * around_x, staged)
+                _stage_rows(pixels, flip, staged_y, next_y, x - around_x, count + 2 * around_x, staged, brightest)
                 _low_pass_rows(
                     staged, y, end, height, around_x - reach_x, count + 2 * reach_x, taps_y, vertical, lanes, offset
                 )
@@ -364,11 +356,15 @@ def sweep(
                     _start_sums(staged, y, height, ry, around_x - rx, count + 2 * rx, integers)
                 _finish_rows(
                     staged, vertical, y, end, height, around_x - rx, box_y, box_x, taps_x, threshold, scale,
-                    exact_single, integers, count, largest, levels, x, spare, ends, lanes, offset,
+                    exact_single, integers, count, largest, levels, x, spare, ends, lanes, offset, pixels,
+                    next_y if scale > 0 else height, max(x - around_x, 0),
                 )  # fmt: skip
-                if scale > 0 and sums.size > 0:
-                    _sum_squares(levels, y, end, x, x + count, line, sums)
+                if scale > 0 and marks.size > 0:
+                    summarise(levels, y, end, x, x + count, marks, cells, squares, line)
     peak = 0.0
     for i in range(lanes):
         peak = max(peak, np.float64(largest[0, i]))
-    return peak
+    most = np.int64(0)
+    for i in range(33):
+        most = max(most, np.int64(brightest[0, i]))
+    return peak, most

@@ -1,9 +1,9 @@
 """Local maxima by cells: the same pixels as `engine.workers.maxima`, for windows that are large enough.
 
-A *cell* is so small that two neighbouring ones lie within the window of any of their pixels. So a maximum is the
-largest pixel of its own cell and of the eight around it. One pass folds a block into the largest pixel of each cell;
-most cells are out at once by their neighbours, and only the brightest pixels of the others are compared with their
-whole window. The cells decide nothing: they may lie anywhere, and a block's neighbours need not be seen.
+The largest level of every cell (engine.workers.overview) is known. As many *rings* of cells around one as lie within
+the window of any of its pixels put most cells out at once; of the others the brightest pixel is compared with all cells
+that its window touches, and only where one of these has more to offer with the pixels of the window themselves. The
+cells decide nothing.
 """
 
 from __future__ import annotations
@@ -12,190 +12,115 @@ from __future__ import annotations
 import numpy as np
 
 from engine.workers.compiled import inlined, kernel
-from engine.workers.lanes import larger, load_like, splat_like, store
-from engine.workers.lanes_across import bits, count_ones, trailing_zeros
+from engine.workers.lanes import larger, load, load_like, prefetch, splat, splat_like, store
+from engine.workers.lanes_across import bits, trailing_zeros
+from engine.workers.overview import CELL, SLACK
 
-SMALLEST = 3  # rows or columns of a cell; for smaller windows the dilation is faster
-_SLACK = 160  # columns behind a row of work space that vectors may touch
-
-
-def cell_of(window_yx: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of a cell for a window; below SMALLEST there is no use in cells."""
-    height, width = (((size - 1) // 2 + 1) // 2 for size in window_yx)
-    return (height, width)
+_TOUCHED = 8  # cells that are looked at together
 
 
-def columns_of(columns: int) -> int:
-    """Length of the rows of work space for a block so wide."""
-    return columns + _SLACK
+def rings_of(window_yx: tuple[int, int]) -> tuple[int, int]:
+    """Rings of cells that lie within the window of any pixel of a cell, in rows and in columns; with 0 there is no use
+    in cells."""
+    rows, columns = (((size - 1) // 2 + 1) // CELL - 1 for size in window_yx)
+    return (max(rows, 0), max(columns, 0))
 
 
-@kernel
-def _fold(levels, y0, y1, x0, x1, cell_y, cell_x, first, last, line, largest, marks):
-    """Largest level of every cell of a block, for the rows of cells from first to last; returns how many levels are
-    not 0. In `largest` the cells of the block begin one row and one column later. Which levels are not 0 goes into
-    row y - y0 of `marks`, a bit for each column from x0 on.
-    """
-    count = x1 - x0
-    cells_x = (count + cell_x - 1) // cell_x
-    lanes = 64 // levels.itemsize
-    zero = splat_like(0, levels)
-    bright = np.uint64(0)
-    powers = 0
-    while 2 << powers <= cell_x:
-        powers += 1
-    rest = cell_x - (1 << powers)
-    for i in range(line.shape[1]):
-        line[0, i] = 0
-    for cell in range(first, last):
-        top = y0 + cell * cell_y
-        bottom = min(top + cell_y, y1)
-        j = 0
-        while j + lanes <= count:
-            most = zero
-            for y in range(top, bottom):
-                value = load_like(levels, y, x0 + j, levels)
-                here = bits(value != zero)
-                bright += count_ones(here)
-                if lanes == 64 or j & 63 == 0:
-                    marks[y - y0, j >> 6] = here
-                else:
-                    marks[y - y0, j >> 6] |= here << np.uint64(j & 63)
-                most = larger(most, value)
-            store(line, 0, j, most)
-            j += lanes
-        for i in range(j, count):
-            line[0, i] = 0
-            for y in range(top, bottom):
-                here = np.uint64(levels[y, x0 + i] != 0)
-                bright += here
-                if i & 63 == 0:
-                    marks[y - y0, i >> 6] = here
-                else:
-                    marks[y - y0, i >> 6] |= here << np.uint64(i & 63)
-                line[0, i] = max(line[0, i], levels[y, x0 + i])
-        for i in range(count, count + cell_x):
-            line[0, i] = 0
-        # The largest of 2, 4, ... neighbours, in place: what is read lies at or behind what is written.
-        for k in range(powers):
-            for j in range(0, count, lanes):
-                store(line, 0, j, larger(load_like(line, 0, j, levels), load_like(line, 0, j + (1 << k), levels)))
-        if rest > 0:
-            for j in range(0, count, lanes):
-                store(line, 0, j, larger(load_like(line, 0, j, levels), load_like(line, 0, j + rest, levels)))
-        largest[cell + 1, 0] = 0
-        largest[cell + 1, cells_x + 1] = 0
-        for cx in range(cells_x):
-            largest[cell + 1, cx + 1] = line[0, cx * cell_x]
-    return np.int64(bright)
+def line_of(columns: int, rings_x: int) -> int:
+    """Cells of a row of work space for a block so wide."""
+    return columns // CELL + 2 * rings_x + 2 * SLACK
 
 
 @inlined
-def _is_largest(levels, y, x, value, window_y, window_x):
-    """Whether no level in the window of a pixel is above its own."""
+def _is_largest(levels, cells, y, x, value, window_y, window_x):
+    """Whether no level in the window of a pixel is above its own: pixels are looked at where a cell has one."""
     height, width = levels.shape
     top, left = max(0, y - (window_y - 1) // 2), max(0, x - (window_x - 1) // 2)
     bottom, right = min(height, y + window_y // 2 + 1), min(width, x + window_x // 2 + 1)
-    lanes = 64 // levels.itemsize
-    if width < lanes:
-        for row in range(top, bottom):
-            for i in range(left, right):
-                if levels[row, i] > value:
-                    return False
-        return True
-    own, everywhere = splat_like(value, levels), ~np.uint64(0) >> np.uint64(64 - lanes)
-    for start in range(left, right, lanes):
-        j = min(start, width - lanes)
-        brightest = own
-        for row in range(top, bottom):
-            brightest = larger(brightest, load_like(levels, row, j, levels))
-        before, behind = start - j, max(0, j + lanes - right)
-        if bits(brightest > own) & (everywhere << np.uint64(before)) & (everywhere >> np.uint64(behind)) != 0:
-            return False
+    own = splat(levels.dtype.type(value), _TOUCHED)
+    last_x = (right - 1) // CELL
+    for start in range(left // CELL, last_x + 1, _TOUCHED):
+        inside = (np.uint64(1) << np.uint64(min(last_x + 1 - start, _TOUCHED))) - np.uint64(1)
+        for row in range(top // CELL, (bottom - 1) // CELL + 1):
+            above = bits(load(cells, row, start, _TOUCHED) > own) & inside
+            while above != 0:
+                cx = start + np.int64(trailing_zeros(above))
+                above &= above - np.uint64(1)
+                for i in range(max(top, row * CELL), min(bottom, row * CELL + CELL)):
+                    for j in range(max(left, cx * CELL), min(right, cx * CELL + CELL)):
+                        if levels[i, j] > value:
+                            return False
     return True
 
 
 @kernel
 def find_maxima(
-    levels, y0, y1, x0, x1, inner, window_y, window_x, limit, row_column, features, cell_y, cell_x, line, largest, hits,
-    told, marks,
+    levels, cells, y0, y1, x0, x1, inner, window_y, window_x, limit, row_column, features, rings_y, rings_x, line, hits,
+    candidates, told,
 ):  # fmt: skip
     """Find the maxima above `limit` of a block that lie in `inner` (y0, y1, x0, x1); return how many there are.
 
     Row and column of each go into features[n, row_column:row_column + 2], in raster order, as far as there is room.
-    Into told go, on top of what is there: levels of the block that are not 0; maxima passed over because they are not
-    above `limit`; the smallest level of a maximum. Work space: `line`, one row of columns_of(x1 - x0) levels;
-    `largest`, levels, two more rows and columns than the block has cells; `hits`, uint64, a bit for each pixel of a
-    row of cells. `marks` see `_fold`.
+    Into told go, on top of what is there: maxima passed over because they are not above `limit`; the smallest level of
+    a maximum. Work space: `line`, one row of line_of(x1 - x0, rings_x) levels;
+    `hits`, uint64, CELL rows of a bit for each column; `candidates`, int64, as many as there are cells in a row.
     """
-    cells_y, cells_x = (y1 - y0 + cell_y - 1) // cell_y, (x1 - x0 + cell_x - 1) // cell_x
+    height, width = levels.shape
+    lanes = 64 // levels.itemsize
+    cells_y, cells_x = (height + CELL - 1) // CELL, (width + CELL - 1) // CELL
+    first_x, last_x = x0 // CELL, (x1 + CELL - 1) // CELL
+    begin, end = max(0, first_x - rings_x), min(cells_x, last_x + rings_x)
     words = (x1 - x0 + 63) // 64
-    lanes, width = 64 // levels.itemsize, levels.shape[1]
     passed_over, found = 0, 0
-    smallest = told[2]
+    smallest = told[1]
     zero = splat_like(0, levels)
-    bright, folded = np.int64(0), 0
-    for i in range(cells_x + 2):
-        largest[0, i] = 0
-        largest[cells_y + 1, i] = 0
-    # Windows reach so many rows of cells further down: these are still in the cache when they are compared.
-    ahead = window_y // 2 // cell_y + 2
-    for cy in range(1, cells_y + 1):
-        last = min(cy + ahead, cells_y)
-        bright += _fold(levels, y0, y1, x0, x1, cell_y, cell_x, folded, last, line, largest, marks)
-        folded = last
-        top = y0 + (cy - 1) * cell_y
-        bottom = min(top + cell_y, y1)
-        any_here = False
-        for j in range(1, cells_x + 1, lanes):
-            value = load_like(largest, cy, j, levels)
-            beside = larger(load_like(largest, cy, j - 1, levels), load_like(largest, cy, j + 1, levels))
-            for row in (cy - 1, cy + 1):
-                beside = larger(beside, load_like(largest, row, j - 1, levels))
-                beside = larger(beside, load_like(largest, row, j, levels))
-                beside = larger(beside, load_like(largest, row, j + 1, levels))
-            candidates = bits((value >= beside) & (value != zero))
-            while candidates != 0:
-                cx = j + np.int64(trailing_zeros(candidates))
-                candidates &= candidates - np.uint64(1)
-                if cx > cells_x:
+    for i in range(line.shape[1]):
+        line[0, i] = 0
+    for cy in range(y0 // CELL, (y1 + CELL - 1) // CELL):
+        # Column c of the cells lies at c - first_x + rings_x of the line.
+        shift = rings_x - first_x
+        for j in range(begin, end, lanes):
+            most = zero
+            for row in range(max(0, cy - rings_y), min(cells_y, cy + rings_y + 1)):
+                most = larger(most, load_like(cells, row, j, levels))
+            store(line, 0, j + shift, most)
+        for i in range(end + shift, last_x + rings_x + shift):
+            line[0, i] = 0
+        top, bottom = cy * CELL, min(cy * CELL + CELL, height)
+        any_here, waiting = False, 0
+        for j in range(first_x, last_x, lanes):
+            beside = zero
+            for i in range(j - first_x, j - first_x + 2 * rings_x + 1):
+                beside = larger(beside, load_like(line, 0, i, levels))
+            value = load_like(cells, cy, j, levels)
+            here = bits((value == beside) & (value != zero))
+            while here != 0:
+                cx = j + np.int64(trailing_zeros(here))
+                here &= here - np.uint64(1)
+                if cx >= last_x:
                     break
-                level = largest[cy, cx]
-                left = max(x0 + (cx - 1) * cell_x, inner[2])
-                right = min(x0 + cx * cell_x, inner[3])
-                own = splat_like(level, levels)
-                for start in range(left, right, lanes):
-                    pixels = min(lanes, right - start)
-                    at = min(start, max(width - lanes, 0))
-                    within = ~np.uint64(0) >> np.uint64(64 - pixels)
-                    together = 64 // pixels  # rows whose pixels are bits of one word
-                    for first in range(max(top, inner[0]), min(bottom, inner[1]), together):
-                        equal = np.uint64(0)
-                        for y in range(first, min(first + together, bottom, inner[1])):
-                            if width >= lanes:
-                                here = bits(load_like(levels, y, at, levels) == own) >> np.uint64(start - at)
-                            else:
-                                here = np.uint64(0)
-                                for i in range(pixels):
-                                    here |= np.uint64(levels[y, start + i] == level) << np.uint64(i)
-                            equal |= (here & within) << np.uint64((y - first) * pixels)
-                        while equal != 0:
-                            bit = np.int64(trailing_zeros(equal))
-                            equal &= equal - np.uint64(1)
-                            y, x = first + bit // pixels, start + bit % pixels
-                            if not _is_largest(levels, y, x, level, window_y, window_x):
-                                continue
-                            if level <= limit:
-                                passed_over += 1
-                                continue
-                            if not any_here:
-                                for row in range(cell_y):
-                                    for k in range(words):
-                                        hits[row, k] = 0
-                                any_here = True
-                            bit = x - x0
-                            hits[y - top, bit >> 6] |= np.uint64(1) << np.uint64(bit & 63)
-                            smallest = min(smallest, np.int64(level))
+                candidates[waiting] = cx
+                waiting += 1
+                for y in range(top, bottom):
+                    prefetch(levels, y, cx * CELL)
+        for n in range(waiting):
+            cx = candidates[n]
+            level = cells[cy, cx]
+            for y in range(max(top, inner[0]), min(bottom, inner[1])):
+                for x in range(max(cx * CELL, inner[2]), min(cx * CELL + CELL, inner[3])):
+                    if levels[y, x] != level or not _is_largest(levels, cells, y, x, level, window_y, window_x):
+                        continue
+                    if level <= limit:
+                        passed_over += 1
+                        continue
+                    if not any_here:
+                        for row in range(CELL):
+                            for k in range(words):
+                                hits[row, k] = 0
+                        any_here = True
+                    bit = x - x0
+                    hits[y - top, bit >> 6] |= np.uint64(1) << np.uint64(bit & 63)
+                    smallest = min(smallest, np.int64(level))
         if any_here:
             for y in range(top, bottom):
                 for k in range(words):
@@ -206,7 +131,6 @@ def find_maxima(
                             features[found, row_column + 1] = x0 + 64 * k + np.int64(trailing_zeros(word))
                         found += 1
                         word &= word - np.uint64(1)
-    told[0] += bright
-    told[1] += passed_over
-    told[2] = smallest
+    told[0] += passed_over
+    told[1] = smallest
     return found

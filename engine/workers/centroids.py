@@ -2,8 +2,9 @@
 
 Steps of a frame:
 
-1. *peak* (tile): a guess at the largest band-passed value of the core; pixels at the sensor's limit.
-2. *quantise* (tile): the levels of the core, scaled by the largest guess of all tiles, and the true largest value.
+1. *peak* (tile): a guess at the largest band-passed value of the core.
+2. *quantise* (tile): the levels of the core, scaled by the largest guess of all tiles, and the true largest value;
+   pixels at the sensor's limit.
 3. *threshold* (frame): where the guess was wrong, the levels once more; a level that the percentile is sure to reach.
 4. *refine* (tile): maxima in the core above that, refined and characterised; sums of the background pixels.
 5. *finish* (frame): raster order, too-close rule, filters, rows.
@@ -25,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.rows import FILTERS, RESULT_META, ROW
-from engine.workers import bandpass, cell_maxima, levels, maxima, merge, noise, peak
+from engine.workers import cell_maxima, levels, maxima, merge, noise, overview, peak
 from engine.workers.detector import Step
 from engine.workers.features import COLUMNS, Column
 from engine.workers.layout import Layout
@@ -43,7 +44,6 @@ STEPS = (
     Step("refine", whole=False),
     Step("finish", whole=True),
 )
-ROWS_BYTES = 1 << 18  # of levels, whose features are found and refined at a time, while they are in the cache
 SPARE_FEATURES = 64  # a tile has room for at least so many
 
 
@@ -90,20 +90,23 @@ class CentroidDetector:
         self._ends = self._starts + np.array(capacities, np.int64)
         height, width = parameters.shape_hw
         layout = Layout()
-        layout.add("guesses", np.float64, self.tiles, 8)  # by the unit of the tile, step 1: peak, saturated pixels
-        layout.add("peaks", np.float64, self.tiles, 8)  # step 2: the true ones
+        layout.add("guesses", np.float64, self.tiles, 8)  # by the unit of the tile, step 1: peak
+        layout.add("peaks", np.float64, self.tiles, 8)  # step 2: the true one, saturated pixels
         layout.add("levels", parameters.level_dtype, height, width)  # step 2
-        squares = (-(-height // bandpass.SUMMED), -(-width // bandpass.SUMMED) + SPARE_SQUARES)
-        layout.add("squares", np.int32, *squares)  # step 2: sums of levels
+        layout.add("marks", np.uint64, height, -(-width // 64))  # with the levels, like the next two
+        cells = (-(-height // overview.CELL), -(-width // overview.CELL) + overview.SLACK)
+        layout.add("cells", parameters.level_dtype, *cells)
+        squares = (-(-height // overview.SQUARE), -(-width // overview.SQUARE) + SPARE_SQUARES)
+        layout.add("squares", np.int32, *squares)
         layout.add("frame", np.float64, 8)  # step 3: scale, threshold
-        layout.add("sums", np.int64, self.tiles, 8)  # step 4: background pixels, Σ, Σ of squares; features; told
+        layout.add("sums", np.int64, self.tiles, 8)  # step 4: background pixels, Σ, Σ²; features; bright; told
         layout.add("features", np.float64, int(sum(capacities)), COLUMNS)  # step 4
         self._layout = layout
-        in_whole_sums = all(core.y0 % bandpass.SUMMED == core.x0 % bandpass.SUMMED == 0 for core in self._cores)
-        self._summed = self._sparing and parameters.preprocess and not parameters.is_float and in_whole_sums
+        swept = parameters.preprocess and not parameters.is_float
+        self._with_levels = swept and all(overview.fits(core.y0, core.x0) for core in self._cores)
         self._sensor: NDArray[Any] = _NO_ROWS
-        cell = cell_maxima.cell_of(window)
-        self._cell = cell if min(cell) >= cell_maxima.SMALLEST else None
+        self._rings = cell_maxima.rings_of(window)
+        self._by_cells = min(self._rings) > 0
         self.scratch_bytes = layout.size
         self._work = WorkSpace(parameters, self._cores, int(sum(capacities)))
         self._refinement = Refinement(
@@ -178,40 +181,45 @@ class CentroidDetector:
 
     def _peak(self, tile: int, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
         core, parameters, work = self._cores[tile], self.parameters, self._work
-        guess, saturated, corrected = 0.0, True, self._sensor is not pixels
+        guess = 0.0
         if parameters.is_float:
             from engine.workers.float_band import levels_of  # only engine.locate has float frames
 
             work.float_levels, work.float_scale = levels_of(pixels, parameters)
         elif parameters.preprocess:
             best = work.best[: peak.cells_of(core.y1 - core.y0, core.x1 - core.x0)]
-            cells, brightest = peak.best_cells(
-                pixels, self._flip, *core, work.cell_rows, work.cell_largest, work.cell_sums, best, work.cell_scores
-            )
-            guess = self._sweep(best[:cells], pixels, 0.0, areas)
-            saturated = bool(self._flip) or corrected or brightest >= parameters.saturation
-        view = self._sensor[core.y0 : core.y1, core.x0 : core.x1]
-        areas["guesses"][tile, :2] = guess, np.count_nonzero(view >= parameters.saturation) if saturated else 0
+            cells = peak.best_cells(
+                pixels, self._flip, *core, peak.rows_apart(parameters.diameter[0]), work.cell_rows, work.cell_largest,
+                work.cell_sums, best, work.cell_scores,
+            )  # fmt: skip
+            guess, _ = self._sweep(best[:cells], pixels, 0.0, areas)
+        areas["guesses"][tile, 0] = guess
 
     def _quantise(self, tile: int, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
         core, parameters = self._cores[tile], self.parameters
-        largest = 0.0
+        largest, brightest = 0.0, parameters.saturation
         if parameters.is_float:
             areas["levels"][:] = self._work.float_levels
         elif parameters.preprocess:
-            largest = self._sweep(self._blocks[tile : tile + 1], pixels, self._scale(areas["guesses"]), areas)
+            blocks = self._blocks[tile : tile + 1]
+            largest, brightest = self._sweep(blocks, pixels, self._scale(areas["guesses"]), areas)
         else:
             levels.copy_levels(pixels, self._flip, *core, areas["levels"])
-        areas["peaks"][tile, 0] = largest
+        saturated = 0
+        if brightest >= parameters.saturation or self._sensor is not pixels:
+            view = self._sensor[core.y0 : core.y1, core.x0 : core.x1]
+            saturated = int(np.count_nonzero(view >= parameters.saturation))
+        areas["peaks"][tile, :2] = largest, saturated
 
     def _sweep(
         self, blocks: NDArray[np.int64], pixels: NDArray[Any], scale: float, areas: dict[str, NDArray[Any]]
-    ) -> float:
-        return self._work.band.run(pixels, self._flip, blocks, scale, areas["levels"], self._squares(areas))
-
-    def _squares(self, areas: dict[str, NDArray[Any]]) -> NDArray[np.int32]:
-        """Sums over squares of levels, or nothing where they are not made."""
-        return areas["squares"] if self._summed else areas["squares"][:0]
+    ) -> tuple[float, int]:
+        """Band-pass blocks; the largest value and the brightest pixel."""
+        marks = areas["marks"].view(np.uint32)
+        made = marks if self._with_levels else marks[:0]
+        return self._work.band.run(
+            pixels, self._flip, blocks, scale, areas["levels"], (made, areas["cells"], areas["squares"])
+        )
 
     def _scale(self, peaks: NDArray[np.float64]) -> float:
         """What makes the largest value of the frame the largest of its type; 1 where nothing is scaled."""
@@ -226,9 +234,13 @@ class CentroidDetector:
         work, scale = self._work, self._scale(areas["peaks"])
         if scale != self._scale(areas["guesses"]):
             self._sweep(self._blocks, pixels, scale, areas)
+        if not self._with_levels:
+            whole = (0, pixels.shape[0], 0, pixels.shape[1])
+            marks = areas["marks"].view(np.uint32)
+            overview.summarise(areas["levels"], *whole, marks, areas["cells"], areas["squares"], work.line)
         areas["frame"][0] = scale
         percentile = float(self.parameters.percentile)
-        if self._cell:
+        if self._by_cells:
             areas["frame"][1] = levels.surely_below(areas["levels"], percentile, work.counts)
         else:
             areas["frame"][1] = levels.percentile_of(areas["levels"], percentile, work.counts)
@@ -237,12 +249,12 @@ class CentroidDetector:
         core, work = self._cores[tile], self._work
         room = areas["features"][self._starts[tile] : self._ends[tile]]
         areas["sums"][tile, 3] = self._features_of(tile, pixels, areas, room, float(areas["frame"][1]))
-        areas["sums"][tile, 4:7] = work.told
+        areas["sums"][tile, 4] = noise.count_bright(areas["marks"], *core)
+        areas["sums"][tile, 5:7] = work.told
         work.background[:] = 0
-        marked = self._cell is not None and not np.isnan(areas["frame"][1])  # by the search for maxima
         noise.background_sums(
-            areas["levels"], pixels, self._flip, *core, self._mask.reach, self.parameters.radius[1], work.marks,
-            work.near, areas["sums"][tile], work.background, work.bright if marked else work.bright[:0],
+            areas["marks"], pixels, self._flip, *core, self._mask.reach, self.parameters.radius[1], work.marks,
+            work.near, areas["sums"][tile], work.background,
         )  # fmt: skip
 
     def _features_of(
@@ -259,48 +271,29 @@ class CentroidDetector:
         margin_y, margin_x = parameters.margin
         y0, y1 = max(core.y0, margin_y), min(core.y1, height - margin_y)
         x0, x1 = max(core.x0, margin_x), min(core.x1, width - margin_x)
-        work.told[:] = 0, 0, 1 << 62
+        work.told[:] = 0, 1 << 62
         if np.isnan(threshold):
             return 0
-        count = 0
-        # A feature is refined while its levels are in the cache still.
-        rows = max(parameters.window[0], ROWS_BYTES // areas["levels"].strides[0])
-        for top in range(core.y0, core.y1, rows):
-            bottom = min(top + rows, core.y1)
-            inner = max(y0, top), min(y1, bottom), x0, x1
-            here = self._maxima(core, areas, (top, bottom, core.x0, core.x1), inner, room[count:], threshold)
-            self._refinement.run(
-                areas["levels"], pixels, self._sensor, self._flip, parameters.saturation, parameters.max_iterations,
-                self._least_mass(areas), self._squares(areas), room[count:], min(here, max(0, len(room) - count)),
-            )  # fmt: skip
-            count += here
-        return count
-
-    def _maxima(
-        self,
-        core: Tile,
-        areas: dict[str, NDArray[Any]],
-        block: tuple[int, int, int, int],
-        inner: tuple[int, int, int, int],
-        room: NDArray[np.float64],
-        threshold: float,
-    ) -> int:
-        """Maxima of a block of a core in its inner part, into `room` as far as there is any; how many there are."""
-        parameters, work = self.parameters, self._work
+        inner = y0, y1, x0, x1
         count: int
-        if self._cell:
+        if self._by_cells:
             limit = int(np.floor(threshold))  # of an integer: v > threshold is v > floor(threshold)
             count = cell_maxima.find_maxima(
-                areas["levels"], *block, inner, *parameters.window, limit, int(Column.ROW), room, *self._cell,
-                work.lines, work.dilated, work.hits, work.told, work.bright[block[0] - core.y0 :],
+                areas["levels"], areas["cells"], *core, inner, *parameters.window, limit, int(Column.ROW), room,
+                *self._rings, work.lines, work.hits, work.candidates, work.told,
             )  # fmt: skip
-        elif inner[0] >= inner[1] or inner[2] >= inner[3]:
+        elif y0 >= y1 or x0 >= x1:
             return 0
         else:
             count = maxima.find_maxima(
                 areas["levels"], *inner, *parameters.window, threshold, int(Column.ROW), room, work.lines,
                 work.dilated, work.hits,
             )  # fmt: skip
+        squares = areas["squares"] if self._sparing else areas["squares"][:0]
+        self._refinement.run(
+            areas["levels"], pixels, self._sensor, self._flip, parameters.saturation, parameters.max_iterations,
+            self._least_mass(areas), squares, room, min(count, len(room)),
+        )  # fmt: skip
         return count
 
     def _least_mass(self, areas: dict[str, NDArray[Any]]) -> float:
@@ -336,7 +329,7 @@ class CentroidDetector:
         """The percentile, if it might be above or below what the features were found with; None: it is neither."""
         sums, percentile = areas["sums"], float(self.parameters.percentile)
         bright, passed_over, faintest = int(sums[:, 4].sum()), sums[:, 5].any(), int(sums[:, 6].min())
-        if not self._cell or bright == 0:
+        if not self._by_cells or bright == 0:
             return None
         if not passed_over and (
             not sums[:, 3].any() or levels.percentile_is_below(areas["levels"], percentile, bright, faintest)
@@ -396,7 +389,7 @@ class CentroidDetector:
         meta["found"] = len(found.order) + found.faint
         meta["rows"] = len(order)
         meta["overflow"] = overflow
-        meta["saturated"] = int(areas["guesses"][:, 1].sum())
+        meta["saturated"] = int(areas["peaks"][:, 1].sum())
         for name, count in zip(FILTERS, removed):
             meta[f"removed_{name}"] = count
 

@@ -5,8 +5,9 @@ fast-math, which would let the compiler reorder sums or fuse a multiplication wi
 IEEE 754 (no exceptions). The interpreter's lock is released. Compiled code is cached on disk, next to the sources or
 in the folder that NUMBA_CACHE_DIR names.
 
-A kernel calls only helpers of its own module, and the vectors of `lanes`: numba's cache looks at the file of the kernel
-alone, so who changes `lanes` empties it (a run has a folder of its own for each version of the sources).
+A kernel calls only helpers of its own module, the vectors of `lanes`, and `overview.summarise`: numba's cache looks at
+the file of the kernel alone, so who changes these empties it (a run has a folder of its own for each version of the
+sources).
 """
 
 from __future__ import annotations

@@ -269,6 +269,19 @@ def plus_product(typingctx, value, one, other):
     return value(value, one, other), generate
 
 
+@intrinsic
+def plus_fused(typingctx, value, one, other):
+    """value + one * other of floats, rounded once: where nobody's digits have to be met."""
+
+    def generate(context, builder, sig, args):
+        kind = llvm_of(value)
+        name = f"llvm.fma.v{value.lanes}f{value.element.bitwidth}"
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name)
+        return builder.call(function, [args[1], args[2], args[0]])
+
+    return value(value, one, other), generate
+
+
 # --- conversions -----------------------------------------------------------------------------------------------------
 
 

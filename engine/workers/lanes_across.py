@@ -107,6 +107,44 @@ def pair_sums(typingctx, one, other):
     return Vector(types.int32, one.lanes // 2)(one, other), generate
 
 
+@intrinsic
+def masked_sums(typingctx, vector, inside):
+    """Numbers where a mask of int16 is -1 (elsewhere it is 0), lanes 2k and 2k + 1 added up: half as many.
+
+    Of floats, float64. Of integers, int32; those of 16 bits less 2^15 each, and all with the other sign.
+    """
+    lanes = vector.lanes // 2
+    wide = Vector(types.float64 if is_float(vector) else types.int32, lanes)
+
+    def halves(builder, value):
+        nothing = ir.Constant(value.type, ir.Undefined)
+        return [
+            builder.shuffle_vector(
+                value, nothing, ir.Constant(ir.VectorType(ir.IntType(32), lanes), list(range(first, 2 * lanes, 2)))
+            )
+            for first in (0, 1)
+        ]
+
+    def generate(context, builder, sig, args):
+        value, mask = args
+        if is_float(vector):
+            within = builder.icmp_signed("!=", mask, ir.Constant(mask.type, None))
+            value = builder.select(within, value, ir.Constant(value.type, None))
+            if vector.element.bitwidth == 32:
+                value = builder.fpext(value, llvm_of(Vector(types.float64, vector.lanes)))
+            return builder.fadd(*halves(builder, value))
+        small = mask.type
+        if vector.element.bitwidth == 16:
+            value = builder.xor(value, ir.Constant(small, [-(1 << 15)] * vector.lanes))
+        else:
+            value = builder.zext(value, small)
+        all_wide = llvm_of(Vector(types.int32, vector.lanes))
+        products = builder.mul(builder.sext(value, all_wide), builder.sext(mask, all_wide), flags=["nsw"])
+        return builder.add(*halves(builder, products))
+
+    return wide(vector, inside), generate
+
+
 @intrinsic(prefer_literal=True)
 def moved_up(typingctx, vector, places):
     """Every number some lanes further up; zeros enter."""
@@ -129,3 +167,21 @@ def last_in_all(typingctx, vector):
         return builder.shuffle_vector(args[0], ir.Constant(llvm_of(vector), ir.Undefined), order)
 
     return vector(vector), generate
+
+
+@intrinsic
+def largest_of_fours(typingctx, vector):
+    """The largest of every four neighbours: a fourth as many. Of unsigned numbers."""
+    narrow = Vector(vector.element, vector.lanes // 4)
+
+    def generate(context, builder, sig, args):
+        own, bits_of_one = llvm_of(vector), vector.element.bitwidth
+        words = ir.VectorType(ir.IntType(4 * bits_of_one), narrow.lanes)
+        value = args[0]
+        for neighbours in (1, 2):
+            places = ir.Constant(words, [neighbours * bits_of_one] * narrow.lanes)
+            moved = builder.bitcast(builder.lshr(builder.bitcast(value, words), places), own)
+            value = builder.select(builder.icmp_unsigned(">", value, moved), value, moved)
+        return builder.trunc(builder.bitcast(value, words), llvm_of(narrow))
+
+    return narrow(vector), generate

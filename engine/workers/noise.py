@@ -1,7 +1,7 @@
 """Noise of a frame: mean and deviation of the raw pixels that lie farther than a mask from anything bright.
 
-*Bright* is a level that is not 0. A tile adds up its background pixels in integers, so that the sums of all tiles are
-those of the frame (trackpy.uncertainty.measure_noise).
+*Bright* is a level that is not 0, which the sweep has marked. A tile adds up its background pixels in integers, so
+that the sums of all tiles are those of the frame (trackpy.uncertainty.measure_noise).
 
 A row of bright marks is kept as bits, 64 columns a word, and spread step by step: after w steps a bit says that
 something bright lies within w columns. A pixel is near something bright if, in any row of the mask around it, the bit
@@ -13,9 +13,9 @@ from __future__ import annotations
 # mypy: allow-untyped-defs, allow-untyped-calls
 import numpy as np
 
-from engine.workers.compiled import kernel
+from engine.workers.compiled import inlined, kernel
 from engine.workers.lanes import down_by, load, splat, store, up_by
-from engine.workers.lanes_across import bits, count_ones, trailing_zeros
+from engine.workers.lanes_across import count_ones, trailing_zeros
 
 WORD = 64  # columns
 _VECTOR = 8  # words
@@ -30,32 +30,44 @@ def ring_rows(radius_y: int) -> int:
 def row_words(columns: int, radius_x: int) -> int:
     """Words of a row of marks: the columns, the mask's radius on either side, and a vector before and behind."""
     margin = -(-radius_x // WORD)
-    words = -(-columns // WORD) + 2 * margin
+    words = -(-columns // WORD) + 1 + 2 * margin  # a block may begin and end within a word
     return -(-words // _VECTOR) * _VECTOR + 2 * _VECTOR
 
 
 @kernel
-def _mark_row(levels, y, x0, words, out, slot):
-    """Set the bits of the bright levels of row y, from column x0 on; outside the frame nothing is bright."""
-    width = levels.shape[1]
+def _copy_row(bright, y, first, words, width, out, slot):
+    """Marks of row y, from word `first` on; outside the frame nothing is bright."""
     for k in range(words):
-        x = x0 + WORD * k
-        if x >= 0 and x + WORD <= width:
-            out[slot, _VECTOR + k] = bits(load(levels, y, x, 64) != splat(levels.dtype.type(0), 64))
-        else:
-            word = np.uint64(0)
-            for i in range(max(0, -x), min(WORD, width - x)):
-                if levels[y, x + i] != 0:
-                    word |= np.uint64(1) << np.uint64(i)
-            out[slot, _VECTOR + k] = word
+        at = first + k
+        word = np.uint64(0)
+        if at >= 0 and WORD * at < width:
+            word = bright[y, at] & _columns(at, 0, width)
+        out[slot, _VECTOR + k] = word
+
+
+@inlined
+def _columns(word, x0, x1):
+    """The bits of a word of marks that lie in columns x0 to x1."""
+    inside = ~np.uint64(0)
+    if WORD * word < x0:
+        inside <<= np.uint64(x0 - WORD * word)
+    if WORD * (word + 1) > x1:
+        inside &= (np.uint64(1) << np.uint64(x1 - WORD * word)) - np.uint64(1)
+    return inside
 
 
 @kernel
-def _copy_row(bright, row, margin, words, core_words, out, slot):
-    """The same for a row that was marked before, of a block that reaches from edge to edge of the frame."""
-    for k in range(words):
-        inside = k >= margin and k < margin + core_words
-        out[slot, _VECTOR + k] = bright[row, k - margin] if inside else np.uint64(0)
+def count_bright(bright, y0, y1, x0, x1):
+    """How many levels of a block are not 0."""
+    first, last = x0 // WORD, (x1 - 1) // WORD
+    count = np.uint64(0)
+    for y in range(y0, y1):
+        count += count_ones(bright[y, first] & _columns(first, x0, x1))
+        for k in range(first + 1, last):
+            count += count_ones(bright[y, k])
+        if last > first:
+            count += count_ones(bright[y, last] & _columns(last, x0, x1))
+    return np.int64(count)
 
 
 @kernel
@@ -77,27 +89,25 @@ def _spread(marks, first, steps, words):
 
 
 @kernel
-def background_sums(levels, pixels, flip, y0, y1, x0, x1, reach, radius_x, marks, near, sums, background, bright):
+def background_sums(bright, pixels, flip, y0, y1, x0, x1, reach, radius_x, marks, near, sums, background):
     """Count, sum and sum of squares of the background pixels of a block, into sums[0:3].
 
-    `reach` is the mask's half width by row. Work space: `marks`, uint64, `ring_rows` x (radius_x + 1) rows of
-    `row_words`; `near`, one such row. Where `background` is not empty, it is a mask of the frame to be filled for this
-    block. `bright` are the marks of the block's rows if somebody made them before, else empty.
+    `bright` has a bit for each level of the frame that is not 0, uint64 (engine.workers.overview); `reach` is the
+    mask's half width by row. Work space: `marks`, uint64, `ring_rows` x (radius_x + 1) rows of `row_words`; `near`, one
+    such row. Where `background` is not empty, it is a mask of the frame to be filled for this block.
     """
-    height, width = levels.shape
+    height, width = pixels.shape
     ry = reach.size // 2
     margin = (radius_x + WORD - 1) // WORD
-    core_words = (x1 - x0 + WORD - 1) // WORD
+    first_word = x0 // WORD
+    core_words = (x1 + WORD - 1) // WORD - first_word
     words = core_words + 2 * margin
     depth = radius_x + 1
     wrap = marks.shape[0] // depth - 1
     total, first, second = np.int64(0), np.int64(0), np.int64(0)
     for y in range(y0 - ry, y1 + ry):
         if y >= 0 and y < height:
-            if bright.size > 0 and y >= y0 and y < y1 and x0 == 0 and x1 == width:
-                _copy_row(bright, y - y0, margin, words, core_words, marks, (y & wrap) * depth)
-            else:
-                _mark_row(levels, y, x0 - WORD * margin, words, marks, (y & wrap) * depth)
+            _copy_row(bright, y, first_word - margin, words, width, marks, (y & wrap) * depth)
             _spread(marks, (y & wrap) * depth, radius_x, words)
         centre = y - ry
         if centre < y0:
@@ -111,10 +121,8 @@ def background_sums(levels, pixels, flip, y0, y1, x0, x1, reach, radius_x, marks
                     covered |= load(marks, (row & wrap) * depth + reach[i], k, 8)
             store(near, 0, k, covered)
         for k in range(core_words):
-            dark = ~near[0, _VECTOR + margin + k]
-            x = x0 + WORD * k
-            if x + WORD > x1:
-                dark &= (np.uint64(1) << np.uint64(x1 - x)) - np.uint64(1)
+            x = WORD * (first_word + k)
+            dark = ~near[0, _VECTOR + margin + k] & _columns(first_word + k, x0, x1)
             if dark == 0:
                 continue
             for row in range(max(0, centre - ry), min(height, centre + ry + 1)):

@@ -22,14 +22,22 @@ _CELLS_AT_LEAST = 4
 _PIXELS_A_CELL = 1 << 16  # one more cell for so many pixels
 
 
+def rows_apart(diameter_y: int) -> int:
+    """Of so many rows one is looked at: a particle is seen in several all the same."""
+    return 1 if diameter_y < 9 else 2 if diameter_y < 17 else 4
+
+
 def cells_of(height: int, width: int) -> int:
     """How many cells of a block are looked at."""
     return _CELLS_AT_LEAST + height * width // _PIXELS_A_CELL
 
 
 @kernel
-def _fold_cells(pixels, flip, y0, y1, x0, x1, rows, largest, sums):
-    """Largest pixel and sum of every cell of a block. `rows` is int32 work space of three rows of the block."""
+def _fold_cells(pixels, flip, y0, y1, x0, x1, apart, rows, largest, sums):
+    """Largest pixel and sum of every cell of a block, of rows so far `apart`.
+
+    `rows` is int32 work space of two rows of the block.
+    """
     count = x1 - x0
     mask = splat(np.int32(flip), 16)
     for cell_y in range((y1 - y0 + CELL - 1) // CELL):
@@ -38,7 +46,7 @@ def _fold_cells(pixels, flip, y0, y1, x0, x1, rows, largest, sums):
         j = 0
         while j + 16 <= count:
             brightest, total = splat(np.int32(0), 16), splat(np.int32(0), 16)
-            for y in range(top, bottom):
+            for y in range(top, bottom, apart):
                 value = as_i32(load(pixels, y, x0 + j, 16)) ^ mask
                 brightest = larger(brightest, value)
                 total += value
@@ -48,7 +56,7 @@ def _fold_cells(pixels, flip, y0, y1, x0, x1, rows, largest, sums):
         for i in range(j, count):
             rows[0, i] = 0
             rows[1, i] = 0
-            for y in range(top, bottom):
+            for y in range(top, bottom, apart):
                 level = np.int32(pixels[y, x0 + i] ^ flip)
                 rows[0, i] = max(rows[0, i], level)
                 rows[1, i] += level
@@ -80,21 +88,20 @@ def _smoothed(pixels, mask, y, x):
 
 
 @kernel
-def best_cells(pixels, flip, y0, y1, x0, x1, rows, largest, sums, best, scores):
+def best_cells(pixels, flip, y0, y1, x0, x1, apart, rows, largest, sums, best, scores):
     """Rank the cells of a block; `best` gets the blocks (y0, y1, x0, x1) around the most promising, in no order.
 
-    Returns how many, and the largest pixel. Work space: see `_fold_cells`; `scores` as long as `best`.
+    Returns how many. Work space: see `_fold_cells`; `scores` as long as `best`.
     """
-    _fold_cells(pixels, flip, y0, y1, x0, x1, rows, largest, sums)
+    _fold_cells(pixels, flip, y0, y1, x0, x1, apart, rows, largest, sums)
     cells_y, cells_x = (y1 - y0 + CELL - 1) // CELL, (x1 - x0 + CELL - 1) // CELL
     used, least = 0, 0
-    floor, brightest = np.int64(0), np.int64(0)
+    floor = np.int64(0)
     mask = splat(np.int32(flip), CELL)
     with_neighbours = y1 - y0 >= CELL + 2 and x1 - x0 >= CELL + 2
     for cy in range(cells_y):
         for cx in range(cells_x):
             top = np.int64(largest[cy, cx])
-            brightest = max(brightest, top)
             if used == scores.size and 16 * top <= floor:  # a score is hardly more
                 continue
             around, cells = np.int64(0), 0
@@ -106,7 +113,7 @@ def best_cells(pixels, flip, y0, y1, x0, x1, rows, largest, sums, best, scores):
             value = 16 * top
             if with_neighbours:
                 value = _smoothed(pixels, mask, min(max(y, y0 + 1), y1 - CELL - 1), min(max(x, x0 + 1), x1 - CELL - 1))
-            score = value - 16 * around // (cells * CELL * CELL)
+            score = value - 16 * around * apart // (cells * CELL * CELL)
             slot = least
             if used < scores.size:
                 slot = used
@@ -122,4 +129,4 @@ def best_cells(pixels, flip, y0, y1, x0, x1, rows, largest, sums, best, scores):
                     if scores[i] < scores[least]:
                         least = i
                 floor = scores[least]
-    return used, brightest
+    return used

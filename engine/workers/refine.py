@@ -3,9 +3,11 @@
 The mask's centre walks at most one pixel on each axis per step towards the centroid of what it covers, until the
 centroid is nearer than 0.6 pixels on both. The result is the last centroid that was evaluated (trackpy.refine_com).
 What is sure to stay too faint for `minmass` is left where it is: noise makes many maxima, and they walk the longest.
+Levels and pixels of the next few features are fetched meanwhile, for their rows lie far from each other.
 
 A row of the mask is read as whole vectors. Where one would reach beyond the frame's right edge it begins further left,
-and the weights, which are zero on either side of the mask, are read with the same shift. Levels of 16 bits are taken
+and the weights, which are zero on either side of the mask, are read with the same shift; they lie close together, or their
+pages would be too many. Levels of 16 bits are taken
 less 32768, so that products with small weights are made and added up in pairs by one instruction; over the mask, the
 weights of a position add up to 0 and those of the mass to its pixels. All sums are of integers and exact, but for the
 two of the eccentricity, which are added up in lanes of fixed order.
@@ -19,7 +21,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.workers.bandpass import DROPPED, SUMMED
 from engine.workers.compiled import inlined, kernel
 from engine.workers.lanes import (
     as_elements_of,
@@ -31,20 +32,22 @@ from engine.workers.lanes import (
     larger,
     load,
     numbered,
+    plus_fused,
     prefetch,
     select,
     splat,
     splat_of,
     zeros_of,
 )
-from engine.workers.lanes_across import bits, count_ones, most, pair_sums, total
-from engine.workers.layout import aligned_zeros
+from engine.workers.lanes_across import bits, count_ones, masked_sums, most, pair_sums, total
+from engine.workers.layout import zeros_on_a_line
 from engine.workers.masks import Mask
+from engine.workers.overview import DROPPED, SQUARE
 
 SHIFT_THRESHOLD = 0.6
 SPARE_SQUARES = 8  # behind the end of a row of sums that vectors may touch
 _LANES = 32
-_INSIDE, _ROW, _COLUMN, _ROW_2, _COLUMN_2 = range(5)  # integers; the first is -1, all bits, inside of the mask
+_INSIDE, _ROW, _COLUMN, _ROW_2, _COLUMN_2, _BOTH_2 = range(6)  # integers; the first is -1, all bits, inside
 _COSINE, _SINE = range(2)  # floats
 _AHEAD = 3  # features whose pixels are fetched before they are needed
 
@@ -59,7 +62,7 @@ class Refinement:
         width = self.vectors * _LANES
         self.start = width  # column of the mask's first pixel in a row of weights
         y, x = np.mgrid[-radius[0] : radius[0] + 1, -radius[1] : radius[1] + 1]
-        integers = (-np.ones_like(y), y, x, y**2, x**2)
+        integers = (-np.ones_like(y), y, x, y**2, x**2, y**2 + x**2)
         self.integers = self._laid_out([weights * mask.inside for weights in integers], np.int16)
         floats = (mask.cosine, mask.sine)
         self.floats = self._laid_out([weights * mask.inside for weights in floats], np.float64)
@@ -71,7 +74,7 @@ class Refinement:
     def _laid_out(self, weights: list[NDArray[Any]], dtype: Any) -> NDArray[Any]:
         rows, columns = weights[0].shape
         width = self.vectors * _LANES
-        out = aligned_zeros((len(weights), rows, 3 * width), dtype)
+        out = zeros_on_a_line((len(weights), rows, 3 * width), dtype)
         for k, values in enumerate(weights):
             out[k, :, width : width + columns] = values
         return out
@@ -92,7 +95,7 @@ class Refinement:
         """Fill the first `count` rows of features, whose maxima are known; saturated pixels are those of `sensor`.
 
         Those with no more than `least_mass` get their position and mass alone; not even these where sums over `squares`
-        (see `engine.workers.bandpass`) are given and say that this is what they will have.
+        (see `engine.workers.overview`) are given and say that this is what they will have.
         """
         width = levels.shape[1]
         if self.wide is not None:
@@ -110,9 +113,9 @@ class Refinement:
 @inlined
 def _may_have(squares, y, x, ry, rx, steps, dropped, mass):
     """Whether a mask may meet more than this anywhere on its way: the largest sum over squares that it may touch."""
-    down, across = (SUMMED - 1 + 2 * ry) // SUMMED + 1, (SUMMED - 1 + 2 * rx) // SUMMED + 1
-    first_y, last_y = max(0, y - ry - steps) // SUMMED, max(0, y - ry + steps) // SUMMED
-    first_x, last_x = max(0, x - rx - steps) // SUMMED, max(0, x - rx + steps) // SUMMED
+    down, across = (SQUARE - 1 + 2 * ry) // SQUARE + 1, (SQUARE - 1 + 2 * rx) // SQUARE + 1
+    first_y, last_y = max(0, y - ry - steps) // SQUARE, max(0, y - ry + steps) // SQUARE
+    first_x, last_x = max(0, x - rx - steps) // SQUARE, max(0, x - rx + steps) // SQUARE
     largest = np.int64(0)
     for top in range(first_y, last_y + 1):
         around = splat(np.int32(0), SPARE_SQUARES)
@@ -121,7 +124,7 @@ def _may_have(squares, y, x, ry, rx, steps, dropped, mass):
                 around += load(squares, i, j, SPARE_SQUARES)
         around = select(numbered(around) <= splat(np.int32(last_x - first_x), SPARE_SQUARES), around, zeros_of(around))
         largest = max(largest, np.int64(most(around)))
-    return np.float64((largest << dropped) + ((1 << dropped) - 1) * SUMMED * SUMMED * down * across) > mass
+    return np.float64((largest << dropped) + ((1 << dropped) - 1) * SQUARE * SQUARE * down * across) > mass
 
 
 @kernel
@@ -133,13 +136,17 @@ def refine(
     height, rows = levels.shape[0], 2 * ry + 1
     last_x = levels.shape[1] - _LANES * vectors
     inside, row_of, column_of = integers[_INSIDE], integers[_ROW], integers[_COLUMN]
-    row_2_of, column_2_of = integers[_ROW_2], integers[_COLUMN_2]
+    row_2_of, column_2_of, both_2_of = integers[_ROW_2], integers[_COLUMN_2], integers[_BOTH_2]
     cosine_of, sine_of = floats[_COSINE], floats[_SINE]
-    limit = splat_of(saturation, as_sums(load(pixels, 0, 0, 16)))
+    limit = splat_of(saturation, as_sums(load(pixels, 0, 0, 32)))
+    # What masked_sums leaves out of integers, and their sign.
+    middle_raw = np.float64(1 << 15 if pixels.itemsize == 2 else 0)
+    sign_raw = 1.0 if pixels.itemsize > 2 else -1.0
     middle = 1 << 15 if levels.itemsize == 2 else 0
     sign = splat_of(middle, load(levels, 0, 0, 32))
-    # Rows whose sums fit in 32 bits.
-    together, together_2 = 32767 // max(ry, rx), 32767 // max(ry, rx) ** 2
+    # Rows whose sums fit in 32 bits; the first, of all columns together.
+    together = max(1, 65535 // (max(ry, rx, 1) * (2 * rx + 1)))
+    together_2 = 32767 // max(ry, rx) ** 2
     covered, covered_y, covered_x = 0, 0, 0
     for i in range(rows):
         for j in range(start, start + 2 * rx + 1):
@@ -147,13 +154,26 @@ def refine(
             covered_y += row_2_of[i, j]
             covered_x += column_2_of[i, j]
     steps = max_iterations - 1
-    sparing = squares.size > 0 and 2 * steps // SUMMED + 2 <= SPARE_SQUARES
+    sparing = squares.size > 0 and 2 * steps // SQUARE + 2 <= SPARE_SQUARES
     dropped = DROPPED if levels.itemsize == 2 else 0
     for n in range(count):
         y, x = np.int64(features[n, 9]), np.int64(features[n, 10])
-        if sparing and not _may_have(squares, y, x, ry, rx, steps, dropped, least_mass):
-            features[n, 0], features[n, 1], features[n, 2] = y, x, 0.0
+        walks = not sparing or _may_have(squares, y, x, ry, rx, steps, dropped, least_mass)
+        features[n, 0], features[n, 1], features[n, 2] = y, x, 1.0 if walks else 0.0
+    ahead, fetched = 0, 0
+    for n in range(count):
+        if features[n, 2] == 0.0:
             continue
+        while fetched < _AHEAD and ahead < count:
+            if features[ahead, 2] != 0.0:
+                top, left = np.int64(features[ahead, 9]) - ry, np.int64(features[ahead, 10]) - rx
+                for i in range(rows):
+                    prefetch(levels, top + i, left)
+                    prefetch(levels, top + i, left + 2 * rx)
+                fetched += 1
+            ahead += 1
+        fetched -= 1
+        y, x = np.int64(features[n, 9]), np.int64(features[n, 10])
         at_y, at_x = y, x
         centre_y = centre_x = 0.0
         mass = np.int64(0)
@@ -170,9 +190,9 @@ def refine(
                         masses -= pair_sums(level, load(inside, i, weight + v, 32))
                         lines += pair_sums(level, load(row_of, i, weight + v, 32))
                         moments += pair_sums(level, load(column_of, i, weight + v, 32))
-                    mass += total(as_i64(masses))
-                    sum_y += total(as_i64(lines))
-                    sum_x += total(as_i64(moments))
+                    mass += np.int64(total(masses))
+                    sum_y += np.int64(total(lines))
+                    sum_x += np.int64(total(moments))
             in_mask_y, in_mask_x = np.float64(ry), np.float64(rx)
             if mass > 0:  # from the corner of the mask, as trackpy does: these quotients are rounded
                 in_mask_y = np.float64(sum_y + ry * mass) / np.float64(mass)
@@ -207,44 +227,55 @@ def refine(
         weight = start - (at_x - rx - left)
         used_columns = at_x + rx + 1 - left
         moment_y, moment_x = np.int64(middle * covered_y), np.int64(middle * covered_x)
+        if ry == rx:
+            moment_y += moment_x
+        brightest = zeros_of(sign)
         for first in range(0, rows, together_2):
             for j in range(0, used_columns, 32):
                 squares_y, squares_x = splat(np.int32(0), 16), splat(np.int32(0), 16)
                 for i in range(first, min(first + together_2, rows)):
-                    level = as_i16(load(levels, top + i, left + j, 32) ^ sign)
-                    squares_y += pair_sums(level, load(row_2_of, i, weight + j, 32))
-                    squares_x += pair_sums(level, load(column_2_of, i, weight + j, 32))
+                    value = load(levels, top + i, left + j, 32)
+                    brightest = larger(brightest, value & as_elements_of(load(inside, i, weight + j, 32), levels))
+                    level = as_i16(value ^ sign)
+                    if ry == rx:  # together they are enough
+                        squares_y += pair_sums(level, load(both_2_of, i, weight + j, 32))
+                    else:
+                        squares_y += pair_sums(level, load(row_2_of, i, weight + j, 32))
+                        squares_x += pair_sums(level, load(column_2_of, i, weight + j, 32))
                 moment_y += total(as_i64(squares_y))
                 moment_x += total(as_i64(squares_x))
-        cosine, sine = splat(0.0, 8), splat(0.0, 8)
-        for i in range(rows):
-            for j in range(0, used_columns, 8):
+        ecc_cosine = ecc_sine = 0.0
+        for j in range(0, used_columns, 8):
+            cosine, sine = splat(0.0, 8), splat(0.0, 8)
+            for i in range(rows):
                 value = as_f64(as_i32(load(levels, top + i, left + j, 8)))
-                cosine += value * load(cosine_of, i, weight + j, 8)
-                sine += value * load(sine_of, i, weight + j, 8)
-        brightest = zeros_of(sign)
+                cosine = plus_fused(cosine, value, load(cosine_of, i, weight + j, 8))
+                sine = plus_fused(sine, value, load(sine_of, i, weight + j, 8))
+            ecc_cosine += total(cosine)
+            ecc_sine += total(sine)
+        raw = zeros_of(masked_sums(load(pixels, top, left, 32), load(inside, 0, 0, 32)))
+        fullest = zeros_of(load(sensor, top, left, 32))
         for i in range(rows):
             for j in range(0, used_columns, 32):
-                mask = as_elements_of(load(inside, i, weight + j, 32), levels)
-                brightest = larger(brightest, load(levels, top + i, left + j, 32) & mask)
-        raw = zeros_of(as_sums(load(pixels, top, left, 16)))
+                weights = load(inside, i, weight + j, 32)
+                raw += masked_sums(load(pixels, top + i, left + j, 32), weights)
+                value = load(sensor, top + i, left + j, 32)
+                fullest = larger(fullest, select(weights != splat(np.int16(0), 32), value, zeros_of(value)))
+        raw_mass = middle_raw * covered + sign_raw * total(as_f64(raw))
         full = np.uint64(0)
-        for i in range(rows):
-            for j in range(0, used_columns, 16):
-                within = load(inside, i, weight + j, 16) != splat(np.int16(0), 16)
-                value = as_sums(load(pixels, top + i, left + j, 16))
-                raw += select(within, value, zeros_of(value))
-                full += count_ones(bits(within & (as_sums(load(sensor, top + i, left + j, 16)) >= limit)))
-        raw_mass = total(as_f64(raw))
+        if bits(as_sums(fullest) >= limit) != 0:
+            for i in range(rows):
+                for j in range(0, used_columns, 32):
+                    within = load(inside, i, weight + j, 32) != splat(np.int16(0), 32)
+                    full += count_ones(bits(within & (as_sums(load(sensor, top + i, left + j, 32)) >= limit)))
         if flip:
             raw_mass = np.float64(covered) * np.float64(flip) - raw_mass
         if ry == rx:
-            features[n, 3] = np.sqrt(np.float64(moment_y + moment_x) / mass)
+            features[n, 3] = np.sqrt(np.float64(moment_y) / mass)
             features[n, 4] = features[n, 3]
         else:
             features[n, 3] = np.sqrt(np.float64(2 * moment_y) / mass)
             features[n, 4] = np.sqrt(np.float64(2 * moment_x) / mass)
         centre = np.float64(levels[at_y, at_x])
-        ecc_cosine, ecc_sine = total(cosine), total(sine)
         features[n, 5] = np.sqrt(ecc_cosine * ecc_cosine + ecc_sine * ecc_sine) / (mass - centre + 1e-6)
         features[n, 6], features[n, 7], features[n, 8] = most(brightest), raw_mass, full

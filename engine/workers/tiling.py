@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from engine.errors import SettingsError
-from engine.workers.bandpass import SUMMED
+from engine.workers.overview import GRID_Y
 from engine.workers.parameters import LocateParameters
 
 ROWS_AT_LEAST = 64  # of a chosen strip; below it the rows summed up anew at a strip's top start to cost
@@ -46,7 +46,7 @@ def choose_tile(shape_hw: tuple[int, int], workers: int) -> tuple[int, int]:
     if workers <= 1:
         return (height, width)
     strips = min(STRIPS_A_WORKER * workers, max(1, height // ROWS_AT_LEAST))
-    return (min(height, -(-height // (strips * SUMMED)) * SUMMED), width)
+    return (min(height, -(-height // (strips * GRID_Y)) * GRID_Y), width)
 
 
 def overlap_needed(parameters: LocateParameters) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.rows import FILTERS
-from engine.workers import cell_maxima, levels, maxima, noise, peak
+from engine.workers import cell_maxima, levels, maxima, noise, overview, peak
 from engine.workers.bandpass import Band
 from engine.workers.layout import aligned_zeros, zeros_on_a_line
 from engine.workers.parameters import LocateParameters
@@ -32,23 +32,21 @@ class WorkSpace:
         self.best = np.zeros((peak.cells_of(tile_height, tile_width), 4), np.int64)
         self.cell_scores = np.zeros(len(self.best), np.int64)
         # step 3
+        self.line = aligned_zeros((1, width + overview.SLACK), np.uint16)
         self.counts = np.zeros(levels.COUNTERS, np.int64)
         # step 4
-        self.told = np.zeros(3, np.int64)
-        cell_y, cell_x = cell_maxima.cell_of(parameters.window)
-        if min(cell_y, cell_x) >= cell_maxima.SMALLEST:
-            self.lines = aligned_zeros((1, cell_maxima.columns_of(tile_width)), level)
-            self.dilated = aligned_zeros(
-                (tile_height // cell_y + 3, cell_maxima.columns_of(tile_width // cell_x)), level
-            )
-            self.hits = np.zeros((cell_y, tile_width // 64 + 1), np.uint64)
-            self.bright = np.zeros((tile_height, tile_width // 64 + 1), np.uint64)
+        self.told = np.zeros(2, np.int64)
+        self.candidates = np.zeros(tile_width // overview.CELL + 2, np.int64)
+        rings = cell_maxima.rings_of(parameters.window)
+        if min(rings) > 0:
+            self.lines = aligned_zeros((1, cell_maxima.line_of(tile_width, rings[1])), level)
+            self.dilated = np.zeros((0, 0), level)
+            self.hits = np.zeros((overview.CELL, tile_width // 64 + 1), np.uint64)
         else:
             columns = maxima.columns_of(window_x)
             self.lines = aligned_zeros((window_x.bit_length() + 1, columns), level)
             self.dilated = aligned_zeros((min(maxima.ROWS, tile_height) + window_y - 1, columns), level, flow=-1)
             self.hits = np.zeros((maxima.ROWS, tile_width // 64 + 1), np.uint64)
-            self.bright = np.zeros((0, 0), np.uint64)
         radius_y, radius_x = parameters.radius
         words = noise.row_words(tile_width, radius_x)
         self.marks = zeros_on_a_line((noise.ring_rows(radius_y) * (radius_x + 1), words), np.uint64)
