@@ -6,9 +6,12 @@ outermost tap inwards (scipy's order: another one rounds differently). The *leve
 the scale makes the frame's largest value the largest of its type.
 
 A block is swept in strips of columns that stay in the cache. Pixels are staged into a ring of padded rows; of every
-few rows the Gaussian over rows is made first, column by column, each pixel loaded once; then, row by row, the box mean
-(sums of columns slide along; those of windows are differences of sums from the left) and the rest. No float image is
+few rows the Gaussian over rows is made first, column by column, each pixel loaded once; then the box means (sums of
+columns slide along; those of windows are differences of sums from the left), and row by row the rest. No float image is
 written to memory. The type of the taps decides the precision: float64 is trackpy's.
+
+Box means are made in 16 bits, twice as many at a time, as long as sums of columns fit: what does not is noticed, and
+made again in 32 bits, like all that follows of the strip.
 """
 
 from __future__ import annotations
@@ -27,17 +30,21 @@ from engine.workers.lanes import (
     as_f64,
     as_floats,
     as_i32,
+    as_u16,
+    down_by,
     larger,
     load,
     load_like,
+    plus_at_most,
     plus_product,
     prefetch,
     select,
     splat,
     splat_like,
     store,
+    upper_product,
 )
-from engine.workers.lanes_across import last_in_all, moved_up
+from engine.workers.lanes_across import last_in_all, most, moved_up
 from engine.workers.layout import aligned_zeros
 from engine.workers.overview import summarise
 from engine.workers.parameters import LocateParameters
@@ -45,8 +52,9 @@ from engine.workers.parameters import LocateParameters
 STRIP = 512
 _ROWS = 32  # whose Gaussian over rows is made at a time
 _SLACK = 64  # columns behind the end of a row that vectors may touch
-_SUMS, _FROM_LEFT, _MEAN = range(3)  # rows of the integer work space
-_FIRST = 16  # column in which the sums from the left begin, behind a vector of zeros
+_PART = 8  # of these, whose box means are made before the rest
+_SUMS, _FROM_LEFT = range(2)  # rows of the integer work spaces
+_FIRST = 32  # column in which the sums from the left begin, behind a vector of zeros
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,10 @@ class Band:
     exact_single: bool  # a box sum divided in float32 and rounded down is exact
     staged: NDArray[Any]
     vertical: NDArray[Any]
+    divisors: tuple[int, int, int, int, int]  # see _divisors
+    narrow: NDArray[np.uint16]
     integers: NDArray[np.int32]
+    means: NDArray[np.uint16]
     spare: NDArray[Any]
     ends: NDArray[Any]  # a vector of 1, a vector of 0
     largest: NDArray[Any]
@@ -85,7 +96,10 @@ class Band:
             exact_single=2 * largest * max(box_y, box_x) < 2**23,
             staged=aligned_zeros((ring + 1, columns), parameters.dtype),
             vertical=aligned_zeros((_ROWS, columns), kind),
-            integers=aligned_zeros((_MEAN + 1, columns), np.int32),
+            divisors=_divisors(box_y, box_x),
+            narrow=aligned_zeros((_FROM_LEFT + 1, columns), np.uint16),
+            integers=aligned_zeros((_FROM_LEFT + 1, columns), np.int32),
+            means=aligned_zeros((_PART, columns), np.uint16),
             spare=aligned_zeros((1, _SLACK), parameters.level_dtype),
             ends=np.repeat([[1.0, 0.0]], lanes, axis=1).astype(kind),
             largest=aligned_zeros((1, lanes), kind),
@@ -111,10 +125,26 @@ class Band:
             offset = int(few[few.size // 2])
         largest, brightest = sweep(
             pixels, flip, blocks, *self.box, *self.taps, self.threshold, scale, self.exact_single, levels,
-            self.staged, self.vertical, self.integers, self.spare, self.ends, self.largest, offset, self.line,
-            self.brightest, *overview,
+            self.staged, self.vertical, self.divisors, self.narrow, self.integers, self.means, self.spare, self.ends,
+            self.largest, offset, self.line, self.brightest, *overview,
         )  # fmt: skip
         return largest, brightest
+
+
+def _divisors(box_y: int, box_x: int) -> tuple[int, int, int, int, int]:
+    """Factor and places for floor(sum / size) as (sum * factor >> 16) >> places in both directions, and the largest sum
+    of a column for which all are exact (Granlund and Montgomery, PLDI 1994: sum times the factor's error, in units of
+    1 / size, has to stay below 2^(16 + places))."""
+    given: list[int] = []
+    largest = []
+    for size in (box_y, box_x):
+        places = size.bit_length() - 1
+        one = 1 << (16 + places)
+        factor = min(-(-one // size), 65535)
+        error = factor * size - one
+        given += [factor, places]
+        largest.append(65534 if error == 0 else min(65534, (one - 1) // error) if error > 0 else 0)
+    return (given[0], given[1], given[2], given[3], min(largest[0], largest[1] * box_y // box_x))
 
 
 # Kernels below work on blocks of rows: passing an array to a function costs two atomic counts of its references, too
@@ -221,14 +251,50 @@ def _clear_outside(vertical, rows, x, count, width, nothing):
 
 
 @kernel
-def _start_sums(staged, y, height, radius, offset, count, integers):
-    """Sums of columns over the rows around y - 1: the first slide brings them to y."""
+def _start_sums(staged, y, height, radius, offset, count, integers, narrow):
+    """Sums of columns over the rows around y - 1: the first slide brings them to y. Returns the largest."""
     wrap = staged.shape[0] - 2
+    most_of_all = splat(np.int32(0), 16)
     for j in range(0, count, 16):
         total = splat(np.int32(0), 16)
         for dy in range(-radius - 1, radius):
             total += as_i32(load(staged, min(max(y + dy, 0), height - 1) & wrap, offset + j, 16))
         store(integers, _SUMS, j, total)
+        store(narrow, _SUMS, j, as_u16(total))
+        most_of_all = larger(most_of_all, total)
+    return most(most_of_all)
+
+
+@kernel
+def _narrow_means(staged, y0, y1, height, start, count, box_y, box_x, divisors, narrow, means):
+    """Box means of rows y0 to y1 of a strip, in 16 bits. Returns the largest sum of a column: too large, and they are
+    not to be used."""
+    wrap = staged.shape[0] - 2
+    ry = box_y // 2
+    factor_y, places_y = splat(np.uint16(divisors[0]), 32), splat(np.uint16(divisors[1]), 32)
+    factor_x, places_x = splat(np.uint16(divisors[2]), 32), splat(np.uint16(divisors[3]), 32)
+    most_of_all = splat(np.uint16(0), 32)
+    for y in range(y0, y1):
+        entering, leaving = min(y + ry, height - 1) & wrap, max(y - 1 - ry, 0) & wrap
+        so_far = splat(np.uint16(0), 32)
+        for j in range(0, count + box_x - 1, 32):
+            total = load(narrow, _SUMS, j, 32) - as_u16(load(staged, leaving, start + j, 32))
+            total = plus_at_most(total, as_u16(load(staged, entering, start + j, 32)))
+            store(narrow, _SUMS, j, total)
+            most_of_all = larger(most_of_all, total)
+            value = down_by(upper_product(total, factor_y), places_y)
+            value += moved_up(value, 1)
+            value += moved_up(value, 2)
+            value += moved_up(value, 4)
+            value += moved_up(value, 8)
+            value += moved_up(value, 16)
+            so_far = last_in_all(so_far) + value  # modulo 2^16, like the differences
+            store(narrow, _FROM_LEFT, _FIRST + j, so_far)
+        for j in range(0, count, 32):
+            before = load(narrow, _FROM_LEFT, _FIRST - 1 + j, 32)
+            total = load(narrow, _FROM_LEFT, _FIRST - 1 + j + box_x, 32) - before
+            store(means, y - y0, j, down_by(upper_product(total, factor_x), places_x))
+    return most(most_of_all)
 
 
 @inlined
@@ -240,29 +306,12 @@ def _mean(total, inverse, exact_single):
 
 
 @kernel
-def _finish_rows(
-    staged, vertical, y0, y1, height, start, box_y, box_x, taps, threshold, scale, exact_single, integers, count,
-    largest, out, x0, spare, ends, lanes, offset, pixels, next_y, next_x,
-):  # fmt: skip
-    """Rows y0 to y1 of a strip: box mean, Gaussian over columns, and what is left of the one without the other.
-
-    Updates the largest value in each lane; unless the scale is 0, writes the levels.
-    """
+def _wide_means(staged, y0, y1, height, start, count, box_y, box_x, exact_single, integers, means):
+    """Box means of rows y0 to y1 of a strip, in 32 bits."""
     wrap = staged.shape[0] - 2
-    ry, reach = box_y // 2, taps.size - 1
+    ry = box_y // 2
     inverse_y, inverse_x = 1.0 / box_y, 1.0 / box_x
-    limit, zero, factor = splat_like(threshold, taps), splat_like(0.0, taps), splat_like(scale, taps)
-    w0 = splat_like(taps[0], taps)
-    w1 = w2 = w3 = w4 = w0
-    if reach == 4:
-        w1, w2 = splat_like(taps[1], taps), splat_like(taps[2], taps)
-        w3, w4 = splat_like(taps[3], taps), splat_like(taps[4], taps)
-    biggest = load_like(largest, 0, 0, taps)
     for y in range(y0, y1):
-        r = y - y0
-        if next_y + r < height:  # a row that will be staged after these
-            for x in range(next_x, next_x + count + 2 * box_x, 64 // pixels.itemsize):
-                prefetch(pixels, next_y + r, x)
         # Sums of columns move on by a row, and are divided; then they are added up from the left.
         entering, leaving = min(y + ry, height - 1) & wrap, max(y - 1 - ry, 0) & wrap
         so_far = splat(np.int32(0), 16)
@@ -280,7 +329,32 @@ def _finish_rows(
         for j in range(0, count, 16):
             before = load(integers, _FROM_LEFT, _FIRST - 1 + j, 16)
             total = load(integers, _FROM_LEFT, _FIRST - 1 + j + box_x, 16) - before
-            store(integers, _MEAN, j, _mean(total, inverse_x, exact_single))
+            store(means, y - y0, j, as_u16(_mean(total, inverse_x, exact_single)))
+
+
+@kernel
+def _finish_rows(
+    vertical, first, means, y0, y1, height, taps, threshold, scale, count, largest, out, x0, spare, ends, lanes, offset,
+    pixels, next_y, next_x, next_count,
+):  # fmt: skip
+    """Rows y0 to y1 of a strip: Gaussian over columns, and what is left of it without the box means.
+
+    Row y0 is row `first` of `vertical`. Updates the largest value in each lane; unless the scale is 0, writes the
+    levels. Rows of pixels from `next_y` on are asked for.
+    """
+    reach = taps.size - 1
+    limit, zero, factor = splat_like(threshold, taps), splat_like(0.0, taps), splat_like(scale, taps)
+    w0 = splat_like(taps[0], taps)
+    w1 = w2 = w3 = w4 = w0
+    if reach == 4:
+        w1, w2 = splat_like(taps[1], taps), splat_like(taps[2], taps)
+        w3, w4 = splat_like(taps[3], taps), splat_like(taps[4], taps)
+    biggest = load_like(largest, 0, 0, taps)
+    for y in range(y0, y1):
+        r = first + y - y0
+        if next_y + y - y0 < height:
+            for x in range(next_x, next_x + next_count, 64 // pixels.itemsize):
+                prefetch(pixels, next_y + y - y0, x)
         if reach == 4 and count >= lanes:
             for part in range((count + lanes - 1) // lanes):
                 j = min(part * lanes, count - lanes)  # the last vector may overlap the one before
@@ -293,7 +367,7 @@ def _finish_rows(
                 value = plus_product(value, pair, w2)
                 pair = load_like(vertical, r, j + 3, taps) + load_like(vertical, r, j + 5, taps)
                 value = plus_product(value, pair, w1)
-                value -= as_floats(load_like(integers, _MEAN, j, taps), offset, taps)
+                value -= as_floats(as_i32(load_like(means, y - y0, j, taps)), offset, taps)
                 value = select(value >= limit, value, zero)
                 biggest = larger(biggest, value)
                 if scale > 0:
@@ -305,7 +379,7 @@ def _finish_rows(
                     before = load_like(vertical, r, j + reach - step, taps)
                     after = load_like(vertical, r, j + reach + step, taps)
                     value = plus_product(value, before + after, splat_like(taps[step], taps))
-                value -= as_floats(load_like(integers, _MEAN, j, taps), offset, taps)
+                value -= as_floats(as_i32(load_like(means, y - y0, j, taps)), offset, taps)
                 # What lies behind the end of the block is no part of it.
                 inside = min(count - j, lanes)
                 value = select(value >= limit, value, zero) * load_like(ends, 0, lanes - inside, taps)
@@ -320,7 +394,7 @@ def _finish_rows(
 @kernel
 def sweep(
     pixels, flip, blocks, box_y, box_x, taps_y, taps_x, threshold, scale, exact_single, levels, staged,
-    vertical, integers, spare, ends, largest, offset, line, brightest, marks, cells,
+    vertical, divisors, narrow, integers, means, spare, ends, largest, offset, line, brightest, marks, cells,
     squares,
 ):  # fmt: skip
     """Band-pass blocks (y0, y1, x0, x1) of a frame; return the largest value, and the largest pixel in or beside them.
@@ -343,6 +417,7 @@ def sweep(
         for x in range(x0, x1, STRIP):
             count = min(STRIP, x1 - x)
             next_y = max(0, y0 - around_y)  # row to be staged
+            wide = False
             for y in range(y0, y1, _ROWS):
                 end = min(y + _ROWS, y1)
                 staged_y, next_y = next_y, min(end + around_y, height)
@@ -352,19 +427,45 @@ def sweep(
                 )
                 if x < reach_x or x + count + reach_x > width:
                     _clear_outside(vertical, end - y, x - reach_x, count + 2 * reach_x, width, nothing)
-                if y == y0:
-                    _start_sums(staged, y, height, ry, around_x - rx, count + 2 * rx, integers)
-                _finish_rows(
-                    staged, vertical, y, end, height, around_x - rx, box_y, box_x, taps_x, threshold, scale,
-                    exact_single, integers, count, largest, levels, x, spare, ends, lanes, offset, pixels,
-                    next_y if scale > 0 else height, max(x - around_x, 0),
-                )  # fmt: skip
+                for part in range(y, end, _PART):
+                    stop = min(part + _PART, end)
+                    if part == y0:
+                        sum_of_column = _start_sums(
+                            staged, part, height, ry, around_x - rx, count + 2 * rx, integers, narrow
+                        )
+                        wide = sum_of_column > divisors[4]
+                    if not wide:
+                        sum_of_column = _narrow_means(
+                            staged, part, stop, height, around_x - rx, count, box_y, box_x, divisors, narrow, means
+                        )
+                        if sum_of_column > divisors[4]:
+                            wide = True
+                            _start_sums(staged, part, height, ry, around_x - rx, count + 2 * rx, integers, narrow)
+                    if wide:
+                        _wide_means(
+                            staged,
+                            part,
+                            stop,
+                            height,
+                            around_x - rx,
+                            count,
+                            box_y,
+                            box_x,
+                            exact_single,
+                            integers,
+                            means,
+                        )
+                    ahead = next_y + part - y if scale > 0 else height
+                    _finish_rows(
+                        vertical, part - y, means, part, stop, height, taps_x, threshold, scale, count, largest, levels,
+                        x, spare, ends, lanes, offset, pixels, ahead, max(x - around_x, 0), count + 2 * around_x,
+                    )  # fmt: skip
                 if scale > 0 and marks.size > 0:
                     summarise(levels, y, end, x, x + count, marks, cells, squares, line)
     peak = 0.0
     for i in range(lanes):
         peak = max(peak, np.float64(largest[0, i]))
-    most = np.int64(0)
+    pixel = np.int64(0)
     for i in range(33):
-        most = max(most, np.int64(brightest[0, i]))
-    return peak, most
+        pixel = max(pixel, np.int64(brightest[0, i]))
+    return peak, pixel

@@ -6,11 +6,11 @@ What is sure to stay too faint for `minmass` is left where it is: noise makes ma
 Levels and pixels of the next few features are fetched meanwhile, for their rows lie far from each other.
 
 A row of the mask is read as whole vectors. Where one would reach beyond the frame's right edge it begins further left,
-and the weights, which are zero on either side of the mask, are read with the same shift; they lie close together, or their
-pages would be too many. Levels of 16 bits are taken
-less 32768, so that products with small weights are made and added up in pairs by one instruction; over the mask, the
-weights of a position add up to 0 and those of the mass to its pixels. All sums are of integers and exact, but for the
-two of the eccentricity, which are added up in lanes of fixed order.
+and the weights, which are zero on either side of the mask, are read with the same shift; they lie close together, or
+their pages would be too many. Levels of 16 bits are taken less 32768, so that products with small weights are made and
+added up in pairs by one instruction; over the mask, the weights of a position add up to 0 and those of the mass to its
+pixels. All sums are of integers and exact, but for the two of the eccentricity, which are added up in lanes of fixed
+order.
 """
 
 from __future__ import annotations
