@@ -6,12 +6,9 @@ outermost tap inwards (scipy's order: another one rounds differently). The *leve
 the scale makes the frame's largest value the largest of its type.
 
 A block is swept in strips of columns that stay in the cache. Pixels are staged into a ring of padded rows; of every
-few rows the Gaussian over rows is made first, column by column, each pixel loaded once; then the box means (sums of
-columns slide along; those of windows are differences of sums from the left), and row by row the rest. No float image is
-written to memory. The type of the taps decides the precision: float64 is trackpy's.
-
-Box means are made in 16 bits, twice as many at a time, as long as sums of columns fit: what does not is noticed, and
-made again in 32 bits, like all that follows of the strip.
+few rows the Gaussian over rows is made first, column by column, each pixel loaded once; then the box means
+(engine.workers.box_means), and row by row the rest. No float image is written to memory. The type of the taps decides
+the precision: float64 is trackpy's.
 """
 
 from __future__ import annotations
@@ -23,28 +20,23 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.workers.compiled import inlined, kernel
+from engine.workers import box_means
+from engine.workers.box_means import narrow_means, start_sums, wide_means
+from engine.workers.compiled import kernel
 from engine.workers.lanes import (
     as_elements_of,
-    as_f32,
-    as_f64,
     as_floats,
     as_i32,
-    as_u16,
-    down_by,
     larger,
     load,
     load_like,
-    plus_at_most,
     plus_product,
     prefetch,
     select,
     splat,
     splat_like,
     store,
-    upper_product,
 )
-from engine.workers.lanes_across import last_in_all, most, moved_up
 from engine.workers.layout import aligned_zeros
 from engine.workers.overview import summarise
 from engine.workers.parameters import LocateParameters
@@ -53,8 +45,6 @@ STRIP = 512
 _ROWS = 32  # whose Gaussian over rows is made at a time
 _SLACK = 64  # columns behind the end of a row that vectors may touch
 _PART = 8  # of these, whose box means are made before the rest
-_SUMS, _FROM_LEFT = range(2)  # rows of the integer work spaces
-_FIRST = 32  # column in which the sums from the left begin, behind a vector of zeros
 
 
 @dataclass(frozen=True)
@@ -67,7 +57,7 @@ class Band:
     exact_single: bool  # a box sum divided in float32 and rounded down is exact
     staged: NDArray[Any]
     vertical: NDArray[Any]
-    divisors: tuple[int, int, int, int, int]  # see _divisors
+    divisors: tuple[int, int, int, int, int]  # see box_means.divisors
     narrow: NDArray[np.uint16]
     integers: NDArray[np.int32]
     means: NDArray[np.uint16]
@@ -96,9 +86,9 @@ class Band:
             exact_single=2 * largest * max(box_y, box_x) < 2**23,
             staged=aligned_zeros((ring + 1, columns), parameters.dtype),
             vertical=aligned_zeros((_ROWS, columns), kind),
-            divisors=_divisors(box_y, box_x),
-            narrow=aligned_zeros((_FROM_LEFT + 1, columns), np.uint16),
-            integers=aligned_zeros((_FROM_LEFT + 1, columns), np.int32),
+            divisors=box_means.divisors(box_y, box_x),
+            narrow=aligned_zeros((box_means.ROWS, columns), np.uint16),
+            integers=aligned_zeros((box_means.ROWS, columns), np.int32),
             means=aligned_zeros((_PART, columns), np.uint16),
             spare=aligned_zeros((1, _SLACK), parameters.level_dtype),
             ends=np.repeat([[1.0, 0.0]], lanes, axis=1).astype(kind),
@@ -129,22 +119,6 @@ class Band:
             self.largest, offset, self.line, self.brightest, *overview,
         )  # fmt: skip
         return largest, brightest
-
-
-def _divisors(box_y: int, box_x: int) -> tuple[int, int, int, int, int]:
-    """Factor and places for floor(sum / size) as (sum * factor >> 16) >> places in both directions, and the largest sum
-    of a column for which all are exact (Granlund and Montgomery, PLDI 1994: sum times the factor's error, in units of
-    1 / size, has to stay below 2^(16 + places))."""
-    given: list[int] = []
-    largest = []
-    for size in (box_y, box_x):
-        places = size.bit_length() - 1
-        one = 1 << (16 + places)
-        factor = min(-(-one // size), 65535)
-        error = factor * size - one
-        given += [factor, places]
-        largest.append(65534 if error == 0 else min(65534, (one - 1) // error) if error > 0 else 0)
-    return (given[0], given[1], given[2], given[3], min(largest[0], largest[1] * box_y // box_x))
 
 
 # Kernels below work on blocks of rows: passing an array to a function costs two atomic counts of its references, too
@@ -251,88 +225,6 @@ def _clear_outside(vertical, rows, x, count, width, nothing):
 
 
 @kernel
-def _start_sums(staged, y, height, radius, offset, count, integers, narrow):
-    """Sums of columns over the rows around y - 1: the first slide brings them to y. Returns the largest."""
-    wrap = staged.shape[0] - 2
-    most_of_all = splat(np.int32(0), 16)
-    for j in range(0, count, 16):
-        total = splat(np.int32(0), 16)
-        for dy in range(-radius - 1, radius):
-            total += as_i32(load(staged, min(max(y + dy, 0), height - 1) & wrap, offset + j, 16))
-        store(integers, _SUMS, j, total)
-        store(narrow, _SUMS, j, as_u16(total))
-        most_of_all = larger(most_of_all, total)
-    return most(most_of_all)
-
-
-@kernel
-def _narrow_means(staged, y0, y1, height, start, count, box_y, box_x, divisors, narrow, means):
-    """Box means of rows y0 to y1 of a strip, in 16 bits. Returns the largest sum of a column: too large, and they are
-    not to be used."""
-    wrap = staged.shape[0] - 2
-    ry = box_y // 2
-    factor_y, places_y = splat(np.uint16(divisors[0]), 32), splat(np.uint16(divisors[1]), 32)
-    factor_x, places_x = splat(np.uint16(divisors[2]), 32), splat(np.uint16(divisors[3]), 32)
-    most_of_all = splat(np.uint16(0), 32)
-    for y in range(y0, y1):
-        entering, leaving = min(y + ry, height - 1) & wrap, max(y - 1 - ry, 0) & wrap
-        so_far = splat(np.uint16(0), 32)
-        for j in range(0, count + box_x - 1, 32):
-            total = load(narrow, _SUMS, j, 32) - as_u16(load(staged, leaving, start + j, 32))
-            total = plus_at_most(total, as_u16(load(staged, entering, start + j, 32)))
-            store(narrow, _SUMS, j, total)
-            most_of_all = larger(most_of_all, total)
-            value = down_by(upper_product(total, factor_y), places_y)
-            value += moved_up(value, 1)
-            value += moved_up(value, 2)
-            value += moved_up(value, 4)
-            value += moved_up(value, 8)
-            value += moved_up(value, 16)
-            so_far = last_in_all(so_far) + value  # modulo 2^16, like the differences
-            store(narrow, _FROM_LEFT, _FIRST + j, so_far)
-        for j in range(0, count, 32):
-            before = load(narrow, _FROM_LEFT, _FIRST - 1 + j, 32)
-            total = load(narrow, _FROM_LEFT, _FIRST - 1 + j + box_x, 32) - before
-            store(means, y - y0, j, down_by(upper_product(total, factor_x), places_x))
-    return most(most_of_all)
-
-
-@inlined
-def _mean(total, inverse, exact_single):
-    """floor(total / size): rounding errs by less than half of 1 / size, which is added (Band.exact_single)."""
-    if exact_single:
-        return as_i32((as_f32(total) + splat(np.float32(0.5), 16)) * splat(np.float32(inverse), 16))
-    return as_i32((as_f64(total) + splat(0.5, 16)) * splat(inverse, 16))
-
-
-@kernel
-def _wide_means(staged, y0, y1, height, start, count, box_y, box_x, exact_single, integers, means):
-    """Box means of rows y0 to y1 of a strip, in 32 bits."""
-    wrap = staged.shape[0] - 2
-    ry = box_y // 2
-    inverse_y, inverse_x = 1.0 / box_y, 1.0 / box_x
-    for y in range(y0, y1):
-        # Sums of columns move on by a row, and are divided; then they are added up from the left.
-        entering, leaving = min(y + ry, height - 1) & wrap, max(y - 1 - ry, 0) & wrap
-        so_far = splat(np.int32(0), 16)
-        for j in range(0, count + box_x - 1, 16):
-            entered, left = load(staged, entering, start + j, 16), load(staged, leaving, start + j, 16)
-            total = load(integers, _SUMS, j, 16) + as_i32(entered) - as_i32(left)
-            store(integers, _SUMS, j, total)
-            value = _mean(total, inverse_y, exact_single)
-            value += moved_up(value, 1)
-            value += moved_up(value, 2)
-            value += moved_up(value, 4)
-            value += moved_up(value, 8)
-            so_far = last_in_all(so_far) + value
-            store(integers, _FROM_LEFT, _FIRST + j, so_far)
-        for j in range(0, count, 16):
-            before = load(integers, _FROM_LEFT, _FIRST - 1 + j, 16)
-            total = load(integers, _FROM_LEFT, _FIRST - 1 + j + box_x, 16) - before
-            store(means, y - y0, j, as_u16(_mean(total, inverse_x, exact_single)))
-
-
-@kernel
 def _finish_rows(
     vertical, first, means, y0, y1, height, taps, threshold, scale, count, largest, out, x0, spare, ends, lanes, offset,
     pixels, next_y, next_x, next_count,
@@ -430,19 +322,19 @@ def sweep(
                 for part in range(y, end, _PART):
                     stop = min(part + _PART, end)
                     if part == y0:
-                        sum_of_column = _start_sums(
+                        sum_of_column = start_sums(
                             staged, part, height, ry, around_x - rx, count + 2 * rx, integers, narrow
                         )
                         wide = sum_of_column > divisors[4]
                     if not wide:
-                        sum_of_column = _narrow_means(
+                        sum_of_column = narrow_means(
                             staged, part, stop, height, around_x - rx, count, box_y, box_x, divisors, narrow, means
                         )
                         if sum_of_column > divisors[4]:
                             wide = True
-                            _start_sums(staged, part, height, ry, around_x - rx, count + 2 * rx, integers, narrow)
+                            start_sums(staged, part, height, ry, around_x - rx, count + 2 * rx, integers, narrow)
                     if wide:
-                        _wide_means(
+                        wide_means(
                             staged,
                             part,
                             stop,

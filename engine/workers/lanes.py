@@ -282,33 +282,6 @@ def plus_fused(typingctx, value, one, other):
     return value(value, one, other), generate
 
 
-@intrinsic
-def plus_at_most(typingctx, one, other):
-    """The sum of unsigned numbers, or their largest one where it does not fit."""
-
-    def generate(context, builder, sig, args):
-        kind = llvm_of(one)
-        name = f"llvm.uadd.sat.v{one.lanes}i{one.element.bitwidth}"
-        return builder.call(
-            cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 2), name), args
-        )
-
-    return one(one, other), generate
-
-
-@intrinsic
-def upper_product(typingctx, one, other):
-    """The upper half of products of uint16."""
-    wide = Vector(types.int32, one.lanes)
-
-    def generate(context, builder, sig, args):
-        a, b = (builder.zext(value, llvm_of(wide)) for value in args)
-        places = ir.Constant(llvm_of(wide), [16] * one.lanes)
-        return builder.trunc(builder.lshr(builder.mul(a, b), places), llvm_of(one))
-
-    return one(one, other), generate
-
-
 # --- conversions -----------------------------------------------------------------------------------------------------
 
 
@@ -419,18 +392,3 @@ def zeros_of(typingctx, vector):
         return ir.Constant(llvm_of(vector), None)
 
     return vector(vector), generate
-
-
-def _shift(name: str):
-    @intrinsic
-    def shift(typingctx, vector, places):
-        def generate(context, builder, sig, args):
-            return getattr(builder, name)(*args)
-
-        return vector(vector, places), generate
-
-    return shift
-
-
-up_by = _shift("shl")  # lane by lane, by less than the bits of a lane
-down_by = _shift("lshr")

@@ -14,8 +14,9 @@ from __future__ import annotations
 import numpy as np
 
 from engine.workers.compiled import inlined, kernel
-from engine.workers.lanes import down_by, load, splat, store, up_by
+from engine.workers.lanes import load, splat, store
 from engine.workers.lanes_across import count_ones, trailing_zeros
+from engine.workers.lanes_integer import down_by, up_by
 
 WORD = 64  # columns
 _VECTOR = 8  # words

@@ -14,8 +14,9 @@ from __future__ import annotations
 import numpy as np
 
 from engine.workers.compiled import kernel
-from engine.workers.lanes import as_i32, as_u16, down_by, larger, load, splat, store
+from engine.workers.lanes import as_i32, as_u16, larger, load, splat, store
 from engine.workers.lanes_across import bits, largest_of_fours, total
+from engine.workers.lanes_integer import down_by
 
 CELL = 4
 SQUARE = 8

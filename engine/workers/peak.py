@@ -13,8 +13,9 @@ from __future__ import annotations
 import numpy as np
 
 from engine.workers.compiled import inlined, kernel
-from engine.workers.lanes import as_i32, larger, load, splat, store, up_by
+from engine.workers.lanes import as_i32, larger, load, splat, store
 from engine.workers.lanes_across import most
+from engine.workers.lanes_integer import up_by
 
 CELL = 8
 _MARGIN = 2  # pixels around a cell that are band-passed too: noise may have shifted its brightest pixel
