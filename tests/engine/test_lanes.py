@@ -16,18 +16,29 @@ from engine.workers.lanes import (
     as_i64,
     as_sums,
     as_u8,
-    down_by,
     lane,
     larger,
     load,
     load_like,
+    plus_fused,
     select,
     splat,
     splat_like,
     store,
-    up_by,
 )
-from engine.workers.lanes_across import bits, count_ones, last_in_all, most, moved_up, pair_sums, total, trailing_zeros
+from engine.workers.lanes_across import (
+    bits,
+    count_ones,
+    largest_of_fours,
+    last_in_all,
+    masked_sums,
+    most,
+    moved_up,
+    pair_sums,
+    total,
+    trailing_zeros,
+)
+from engine.workers.lanes_integer import down_by, plus_at_most, up_by, upper_product
 
 
 def row(dtype: Any, seed: int = 0) -> Any:
@@ -156,3 +167,60 @@ def test_numbers_move_up_and_zeros_enter() -> None:
     assert np.array_equal(out[0, :16], [0, *v[:-1]])
     assert np.array_equal(out[1, :16], [0] * 8 + list(v[:8]))
     assert np.array_equal(out[2, :16], [v[-1]] * 16)
+
+
+@njit
+def _sixteen_bits(a: Any, b: Any, out: Any) -> None:
+    one, other = load(a, 0, 1, 32), load(b, 0, 2, 32)
+    store(out, 0, 0, plus_at_most(one, other))
+    store(out, 1, 0, upper_product(one, other))
+
+
+def test_sums_stop_at_the_largest_number_and_products_keep_their_upper_half() -> None:
+    rng = np.random.default_rng(7)
+    a, b = (rng.integers(0, 1 << 16, (1, 64)).astype(np.uint16) for _ in range(2))
+    out = np.zeros((2, 64), np.uint16)
+    _sixteen_bits(a, b, out)
+    one, other = a[0, 1:33].astype(np.int64), b[0, 2:34].astype(np.int64)
+    np.testing.assert_array_equal(out[:, :32], [np.minimum(one + other, 65535), one * other >> 16])
+
+
+@njit
+def _fours(a: Any, out: Any) -> None:
+    store(out, 0, 0, largest_of_fours(load(a, 0, 3, 32)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_of_every_four_neighbours_the_largest_is_left(dtype: Any) -> None:
+    a = np.random.default_rng(8).integers(0, np.iinfo(dtype).max, (1, 64), dtype, endpoint=True)
+    out = np.zeros((1, 8), dtype)
+    _fours(a, out)
+    np.testing.assert_array_equal(out[0], a[0, 3:35].reshape(8, 4).max(axis=1))
+
+
+@njit
+def _masked(a: Any, inside: Any, out: Any) -> None:
+    store(out, 0, 0, as_f64(masked_sums(load(a, 0, 0, 32), load(inside, 0, 0, 32))))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+def test_masked_numbers_are_added_up_in_pairs(dtype: Any) -> None:
+    a = row(dtype)[:1, :32].copy()
+    inside = -np.random.default_rng(9).integers(0, 2, (1, 32)).astype(np.int16)
+    out = np.zeros((1, 16))
+    _masked(a, inside, out)
+    kept = np.where(inside[0] != 0, a[0].astype(np.float64) - (32768 if dtype == np.uint16 else 0), 0.0)
+    sign = 1.0 if np.dtype(dtype).kind == "f" else -1.0
+    np.testing.assert_array_equal(out[0], sign * (kept[::2] + kept[1::2]))
+
+
+@njit
+def _fused(a: Any, out: Any) -> None:
+    store(out, 0, 0, plus_fused(load(a, 0, 0, 8), load(a, 0, 8, 8), load(a, 0, 16, 8)))
+
+
+def test_a_fused_product_is_rounded_once() -> None:
+    tiny = 2.0**-30
+    a, out = np.repeat([[-1.0, 1 + tiny, 1 - tiny]], 8, axis=1), np.zeros((1, 8))
+    _fused(a, out)
+    assert set(out[0]) == {-(tiny**2)}
