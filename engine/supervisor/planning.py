@@ -17,6 +17,7 @@ from engine.frames import FRAME_META
 from engine.plan import Geometry, Plan, ProcessPlan
 from engine.rows import RESULT_META, ROW
 from engine.workers.configure import detector_for, link_state_for, scratch_bytes_for, workers_for
+from engine.workers.detector import units_of_steps
 from engine.workers.linker import TALLY_BYTES
 
 RESULT_SECONDS = 10.0
@@ -45,7 +46,6 @@ def _geometry(experiment: Experiment) -> Geometry:
     camera, ring = experiment.camera, experiment.ring
     workers = workers_for(experiment)
     detector = detector_for(experiment)
-    steps = tuple(1 if step.whole else detector.tiles for step in detector.steps)
     # With one unit a step every worker is on a frame of its own; two more are being filled and finished.
     depth = max(4, workers + 2)
     free = psutil.virtual_memory().available
@@ -63,7 +63,7 @@ def _geometry(experiment: Experiment) -> Geometry:
         frame_slots=frame_slots,
         result_slots=max(frame_slots, result_slots),
         depth=depth,
-        units_of_step=steps,
+        units_of_step=units_of_steps(detector),
         scratch_bytes=scratch_bytes_for(experiment),
         state_bytes=TALLY_BYTES + link_state_for(experiment).bytes,
         blocks=64,

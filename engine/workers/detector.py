@@ -39,3 +39,11 @@ class Detector(Protocol):
         and meta (one RESULT_META record that already holds what the frame says of itself) are written by the last
         step alone, and only its own fields: found, rows, overflow, removed_*, saturated.
         """
+
+
+def units_of_steps(detector: Detector) -> tuple[int, ...]:
+    """How many units of work the steps of a frame are. A frame of one tile is one unit: nobody could share its steps,
+    and handing over five times costs more than a small frame itself."""
+    if detector.tiles == 1:
+        return (1,)
+    return tuple(1 if step.whole else detector.tiles for step in detector.steps)

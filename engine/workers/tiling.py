@@ -17,6 +17,7 @@ from engine.workers.overview import GRID_Y
 from engine.workers.parameters import LocateParameters
 
 ROWS_AT_LEAST = 64  # of a chosen strip; below it the rows summed up anew at a strip's top start to cost
+PIXELS_AT_LEAST = 1 << 18  # of a chosen strip; below it handing over costs more than sharing saves
 STRIPS_A_WORKER = 2  # so that a worker that finished first finds something left to do
 
 
@@ -41,11 +42,15 @@ def cut(shape_hw: tuple[int, int], tile_hw: tuple[int, int]) -> tuple[Tile, ...]
 
 
 def choose_tile(shape_hw: tuple[int, int], workers: int) -> tuple[int, int]:
-    """Height and width of a tile where the settings say 0: strips of whole rows, or the whole frame for one worker."""
+    """Height and width of a tile where the settings say 0: strips of whole rows.
+
+    The whole frame for one worker, and for small frames: workers then take one each.
+    """
     height, width = shape_hw
     if workers <= 1:
         return (height, width)
-    strips = min(STRIPS_A_WORKER * workers, max(1, height // ROWS_AT_LEAST))
+    most = min(height // ROWS_AT_LEAST, height * width // PIXELS_AT_LEAST)
+    strips = min(STRIPS_A_WORKER * workers, max(1, most))
     return (min(height, -(-height // (strips * GRID_Y)) * GRID_Y), width)
 
 

@@ -20,7 +20,7 @@ from engine.shm.units import OldestUnfinished, Unit
 from engine.shm.wakeup import LONGEST_S, wait_for
 from engine.workers.configure import detector_for
 from engine.workers.corrected import CorrectedDetector
-from engine.workers.detector import Detector
+from engine.workers.detector import Detector, units_of_steps
 from engine.workers.moving_background import load_background
 
 COUNTERS = ("units", "frames", "failures", "busy_ns")
@@ -39,7 +39,7 @@ class Tracker:
         self._detectors: dict[int, tuple[tuple[Tracking, str], Detector]] = {
             1: ((job.experiment.tracking, ""), detector)
         }
-        self._last_step = len(detector.steps) - 1
+        self._last_step = len(units_of_steps(detector)) - 1
         self._worker = job.process.worker
         self._incarnation = self._rings.units.incarnation(self._worker)
         self._frames = self._rings.frames  # mapped now: a spare that has to map them first is not warm
@@ -120,14 +120,10 @@ class Tracker:
         return one.with_background(load_background(background), self._job.experiment.correction.offset)
 
     def _detect(self, unit: Unit, frame: Any, rows: Any, meta: Any) -> None:
-        self._detector_of(int(frame["settings"][0])).run(
-            unit.step,
-            unit.index,
-            self._rings.frames.payload(unit.place),
-            self._rings.scratch(unit.place),
-            rows,
-            meta,
-        )
+        detector = self._detector_of(int(frame["settings"][0]))
+        pixels, scratch = self._rings.frames.payload(unit.place), self._rings.scratch(unit.place)
+        for step in (unit.step,) if self._last_step else range(len(detector.steps)):
+            detector.run(step, unit.index, pixels, scratch, rows, meta)
 
 
 def main(job: Job) -> None:

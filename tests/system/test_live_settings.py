@@ -33,17 +33,17 @@ class Story:
 
 
 SECTIONS: dict[str, dict[str, Any]] = {
-    "camera": {"width": 256, "height": 256, "fps": 100.0},
+    "camera": {"width": 256, "height": 256, "fps": 50.0},
     "tracking": {"diameter": 11, "separation": 12, "minmass": 100.0, "max_ecc": 0.0},
 }
-SOURCE = "simulated?beads=20&fps=100&live=false&frames=100000"
+SOURCE = "simulated?beads=20&fps=50&live=false&frames=100000"
 
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     lab = Laboratory(tmp_path_factory.mktemp("live"))
     facts: dict[str, Any] = {}
-    with lab.started(lab.settings(SECTIONS), "--source", SOURCE, "--fps", "100") as run:
+    with lab.started(lab.settings(SECTIONS), "--source", SOURCE, "--fps", "50") as run:
         address = local_address(run.plan.run_id)
         wait_until(lambda: run.published > 20, "frames")
         silent = zmq.Context()
