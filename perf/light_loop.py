@@ -26,6 +26,7 @@ from bridge import Client
 from bridge.control import local_address
 from bridge.slm.registration import Optics, register
 from engine.clocks import utc_ns
+from engine.errors import SettingsError
 from engine.experiment import Experiment
 from engine.physics.loop import variance_ratio
 from engine.supervisor import start
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 STIFFNESS, REACH_UM, PIXEL_UM = 0.2, 1.2, 0.1
 LONGEST_S = 60.0
+FEWEST = 100  # commands that a row is made of
 LEGS = ("camera", "sent", "received", "tracked", "linked")
 
 
@@ -117,7 +119,11 @@ def measure(
             with Client(local_address(run.plan.run_id)) as client:
                 caught(client.slm)
                 for gain in gains:
-                    client.slm.feedback("p" if gain else "off", gain)
+                    try:
+                        client.slm.feedback("p" if gain else "off", gain)
+                    except SettingsError as error:  # with so long a delay
+                        say(f"gain {gain:g} is left out: {error}")
+                        continue
                     time.sleep(1.0)  # until the beads have forgotten what was before
                     since = client.slm.state()["frame"]
                     time.sleep(seconds)
@@ -132,6 +138,9 @@ def measure(
     for gain, since, until in stretches:
         rows = commands[commands["frame"].between(since, until) & (commands["shown"] == 1)]
         one = rows.drop_duplicates("command")
+        if len(one) < FEWEST:
+            say(f"gain {gain:g} is left out: {len(one)} commands were shown. Try a quieter machine or a lower --fps")
+            continue
         times = frames.loc[one["frame"]]
         age_ms = one["age_ns"].to_numpy() / 1e6
         ends = [*(times[f"t_{leg}_ns"].to_numpy() for leg in LEGS), one["t_command_ns"].to_numpy()]
@@ -148,7 +157,7 @@ def measure(
             "variance": variance / free,
             "predicted": predicted(gain, dt_over_tau, age_ms * fps / 1000) if gain else 1.0,
         })  # fmt: skip
-    if plot is not None:
+    if plot is not None and found:
         draw(plot, found, delays, 1000 / fps)
     return found
 
