@@ -55,6 +55,12 @@ def is_float(vector: Vector) -> bool:
     return isinstance(vector.element, types.Float)
 
 
+def by_name(builder: Any, name: str, result: ir.Type, args: list[Any]) -> Any:
+    """What one of LLVM's own functions makes of its arguments."""
+    kind = ir.FunctionType(result, [each.type for each in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+
 # --- memory --------------------------------------------------------------------------------------------------------
 
 
@@ -260,10 +266,7 @@ def plus_product(typingctx, value, one, other):
     def generate(context, builder, sig, args):
         kind = llvm_of(value)
         if value.element == types.float32:
-            function = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(kind, [kind] * 3), f"llvm.fma.v{value.lanes}f32"
-            )
-            return builder.call(function, [args[1], args[2], args[0]])
+            return by_name(builder, f"llvm.fma.v{value.lanes}f32", kind, [args[1], args[2], args[0]])
         return builder.fadd(args[0], builder.fmul(args[1], args[2]))
 
     return value(value, one, other), generate
@@ -276,8 +279,7 @@ def plus_fused(typingctx, value, one, other):
     def generate(context, builder, sig, args):
         kind = llvm_of(value)
         name = f"llvm.fma.v{value.lanes}f{value.element.bitwidth}"
-        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name)
-        return builder.call(function, [args[1], args[2], args[0]])
+        return by_name(builder, name, kind, [args[1], args[2], args[0]])
 
     return value(value, one, other), generate
 

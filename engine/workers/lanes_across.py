@@ -6,9 +6,9 @@ For compiled kernels alone, as `engine.workers.lanes` is.
 from __future__ import annotations
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 
-from engine.workers.lanes import Vector, intrinsic, is_float, llvm_of
+from engine.workers.lanes import Vector, by_name, intrinsic, is_float, llvm_of
 
 # mypy: allow-untyped-calls, allow-untyped-defs, ignore-errors
 
@@ -48,13 +48,8 @@ def _reduction(name: str):
     @intrinsic
     def reduce(typingctx, vector):
         def generate(context, builder, sig, args):
-            kind = llvm_of(vector)
-            function = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(kind.element, [kind]),
-                f"llvm.vector.reduce.{name}.v{vector.lanes}i{vector.element.bitwidth}",
-            )
-            return builder.call(function, args)
+            whole = f"llvm.vector.reduce.{name}.v{vector.lanes}i{vector.element.bitwidth}"
+            return by_name(builder, whole, llvm_of(vector).element, args)
 
         return vector.element(vector), generate
 
@@ -86,6 +81,14 @@ def total(typingctx, vector):
     return vector.element(vector), generate
 
 
+def _even_and_odd(builder, value):
+    """The lanes with even numbers, and those with odd ones."""
+    lanes, nothing = value.type.count, ir.Constant(value.type, ir.Undefined)
+    orders = (list(range(first, lanes, 2)) for first in (0, 1))
+    kind = ir.VectorType(ir.IntType(32), lanes // 2)
+    return [builder.shuffle_vector(value, nothing, ir.Constant(kind, order)) for order in orders]
+
+
 @intrinsic
 def pair_sums(typingctx, one, other):
     """Products of int16, those of lanes 2k and 2k + 1 added up: half as many int32 (one instruction on x86)."""
@@ -93,16 +96,7 @@ def pair_sums(typingctx, one, other):
 
     def generate(context, builder, sig, args):
         a, b = (builder.sext(each, llvm_of(wide)) for each in args)
-        products = builder.mul(a, b, flags=["nsw"])
-        halves = [
-            builder.shuffle_vector(
-                products,
-                ir.Constant(products.type, ir.Undefined),
-                ir.Constant(ir.VectorType(ir.IntType(32), one.lanes // 2), list(range(first, one.lanes, 2))),
-            )
-            for first in (0, 1)
-        ]
-        return builder.add(*halves)
+        return builder.add(*_even_and_odd(builder, builder.mul(a, b, flags=["nsw"])))
 
     return Vector(types.int32, one.lanes // 2)(one, other), generate
 
@@ -116,15 +110,6 @@ def masked_sums(typingctx, vector, inside):
     lanes = vector.lanes // 2
     wide = Vector(types.float64 if is_float(vector) else types.int32, lanes)
 
-    def halves(builder, value):
-        nothing = ir.Constant(value.type, ir.Undefined)
-        return [
-            builder.shuffle_vector(
-                value, nothing, ir.Constant(ir.VectorType(ir.IntType(32), lanes), list(range(first, 2 * lanes, 2)))
-            )
-            for first in (0, 1)
-        ]
-
     def generate(context, builder, sig, args):
         value, mask = args
         if is_float(vector):
@@ -132,7 +117,7 @@ def masked_sums(typingctx, vector, inside):
             value = builder.select(within, value, ir.Constant(value.type, None))
             if vector.element.bitwidth == 32:
                 value = builder.fpext(value, llvm_of(Vector(types.float64, vector.lanes)))
-            return builder.fadd(*halves(builder, value))
+            return builder.fadd(*_even_and_odd(builder, value))
         small = mask.type
         if vector.element.bitwidth == 16:
             value = builder.xor(value, ir.Constant(small, [-(1 << 15)] * vector.lanes))
@@ -140,7 +125,7 @@ def masked_sums(typingctx, vector, inside):
             value = builder.zext(value, small)
         all_wide = llvm_of(Vector(types.int32, vector.lanes))
         products = builder.mul(builder.sext(value, all_wide), builder.sext(mask, all_wide), flags=["nsw"])
-        return builder.add(*halves(builder, products))
+        return builder.add(*_even_and_odd(builder, products))
 
     return wide(vector, inside), generate
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
-from numba.core import cgutils, types
+from numba.core import types
 
-from engine.workers.lanes import Vector, intrinsic, llvm_of
+from engine.workers.lanes import Vector, by_name, intrinsic, llvm_of
 
 # mypy: allow-untyped-calls, allow-untyped-defs, ignore-errors
 
@@ -16,11 +16,8 @@ def plus_at_most(typingctx, one, other):
     """The sum of unsigned numbers, or their largest one where it does not fit."""
 
     def generate(context, builder, sig, args):
-        kind = llvm_of(one)
         name = f"llvm.uadd.sat.v{one.lanes}i{one.element.bitwidth}"
-        return builder.call(
-            cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 2), name), args
-        )
+        return by_name(builder, name, llvm_of(one), args)
 
     return one(one, other), generate
 
@@ -29,14 +26,12 @@ def plus_at_most(typingctx, one, other):
 def upper_product(typingctx, one, other):
     """The upper half of products of uint16."""
     wide = Vector(types.int32, one.lanes)
-    by_name = one.lanes == 32 and get_host_cpu_features().get("avx512bw", False)
+    one_instruction = one.lanes == 32 and get_host_cpu_features().get("avx512bw", False)
 
     def generate(context, builder, sig, args):
         kind = llvm_of(one)
-        if by_name:  # one instruction, which LLVM does not see in 32 lanes of what follows
-            name = "llvm.x86.avx512.pmulhu.w.512"
-            function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 2), name)
-            return builder.call(function, args)
+        if one_instruction:  # which LLVM does not see in 32 lanes of what follows
+            return by_name(builder, "llvm.x86.avx512.pmulhu.w.512", kind, args)
         a, b = (builder.zext(value, llvm_of(wide)) for value in args)
         places = ir.Constant(llvm_of(wide), [16] * one.lanes)
         return builder.trunc(builder.lshr(builder.mul(a, b), places), kind)
