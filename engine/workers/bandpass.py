@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.workers import box_means
-from engine.workers.box_means import narrow_means, start_sums, wide_means
+from engine.workers.box_means import Divisors, narrow_means, start_sums, wide_means
 from engine.workers.compiled import kernel
 from engine.workers.lanes import (
     as_elements_of,
@@ -44,6 +44,7 @@ from engine.workers.parameters import LocateParameters
 STRIP = 512
 _ROWS = 32  # whose Gaussian over rows is made at a time
 _SLACK = 64  # columns behind the end of a row that vectors may touch
+_BRIGHTEST = 32 + 1
 _PART = 8  # of these, whose box means are made before the rest
 
 
@@ -57,7 +58,7 @@ class Band:
     exact_single: bool  # a box sum divided in float32 and rounded down is exact
     staged: NDArray[Any]
     vertical: NDArray[Any]
-    divisors: tuple[int, int, int, int, int]  # see box_means.divisors
+    divisors: Divisors
     narrow: NDArray[np.uint16]
     integers: NDArray[np.int32]
     means: NDArray[np.uint16]
@@ -65,7 +66,7 @@ class Band:
     ends: NDArray[Any]  # a vector of 1, a vector of 0
     largest: NDArray[Any]
     line: NDArray[np.uint16]
-    brightest: NDArray[Any]
+    brightest: NDArray[Any]  # a vector, and one for what is left of a row
 
     @classmethod
     def of(cls, parameters: LocateParameters) -> Self:
@@ -86,7 +87,7 @@ class Band:
             exact_single=2 * largest * max(box_y, box_x) < 2**23,
             staged=aligned_zeros((ring + 1, columns), parameters.dtype),
             vertical=aligned_zeros((_ROWS, columns), kind),
-            divisors=box_means.divisors(box_y, box_x),
+            divisors=Divisors.of(box_y, box_x),
             narrow=aligned_zeros((box_means.ROWS, columns), np.uint16),
             integers=aligned_zeros((box_means.ROWS, columns), np.int32),
             means=aligned_zeros((_PART, columns), np.uint16),
@@ -94,7 +95,7 @@ class Band:
             ends=np.repeat([[1.0, 0.0]], lanes, axis=1).astype(kind),
             largest=aligned_zeros((1, lanes), kind),
             line=aligned_zeros((1, STRIP), np.uint16),
-            brightest=aligned_zeros((1, 33), parameters.dtype),
+            brightest=aligned_zeros((1, _BRIGHTEST), parameters.dtype),
         )
 
     def run(
@@ -105,7 +106,7 @@ class Band:
         scale: float,
         levels: NDArray[Any],
         overview: tuple[NDArray[np.uint32], NDArray[Any], NDArray[np.int32]],
-    ) -> tuple[float, int]:
+    ) -> tuple[float, int, int]:
         """Sweep blocks of a frame (see `sweep`); `overview` is marks, cells and squares."""
         offset = 0
         if self.taps[0].dtype == np.float32:
@@ -113,12 +114,12 @@ class Band:
             height, width = pixels.shape
             few = np.sort(pixels[:: height // 16 + 1, :: width // 16 + 1] ^ flip, axis=None)
             offset = int(few[few.size // 2])
-        largest, brightest = sweep(
+        largest, brightest, lit = sweep(
             pixels, flip, blocks, *self.box, *self.taps, self.threshold, scale, self.exact_single, levels,
             self.staged, self.vertical, self.divisors, self.narrow, self.integers, self.means, self.spare, self.ends,
             self.largest, offset, self.line, self.brightest, *overview,
         )  # fmt: skip
-        return largest, brightest
+        return largest, brightest, lit
 
 
 # Kernels below work on blocks of rows: passing an array to a function costs two atomic counts of its references, too
@@ -292,7 +293,7 @@ def sweep(
     """Band-pass blocks (y0, y1, x0, x1) of a frame; return the largest value, and the largest pixel in or beside them.
 
     Unless the scale is 0, the levels of the blocks are written, and, unless `marks` is empty, what
-    `engine.workers.overview` says of them.
+    `engine.workers.overview` says of them; the third that is returned is then how many levels are not 0.
     """
     height, width = pixels.shape
     lanes = ends.shape[1] // 2
@@ -300,9 +301,10 @@ def sweep(
     reach_y, reach_x = taps_y.size - 1, taps_x.size - 1
     around_y, around_x = max(ry + 1, reach_y), max(rx, reach_x)
     nothing = -offset if taps_y.itemsize == 4 else 0  # what a pixel of 0 is to the Gaussian
+    lit = 0
     for i in range(lanes):
         largest[0, i] = 0.0
-    for i in range(brightest.shape[1]):
+    for i in range(_BRIGHTEST):
         brightest[0, i] = 0
     for n in range(blocks.shape[0]):
         y0, y1, x0, x1 = blocks[n, 0], blocks[n, 1], blocks[n, 2], blocks[n, 3]
@@ -325,12 +327,12 @@ def sweep(
                         sum_of_column = start_sums(
                             staged, part, height, ry, around_x - rx, count + 2 * rx, integers, narrow
                         )
-                        wide = sum_of_column > divisors[4]
+                        wide = sum_of_column > divisors.largest_sum
                     if not wide:
                         sum_of_column = narrow_means(
                             staged, part, stop, height, around_x - rx, count, box_y, box_x, divisors, narrow, means
                         )
-                        if sum_of_column > divisors[4]:
+                        if sum_of_column > divisors.largest_sum:
                             wide = True
                             start_sums(staged, part, height, ry, around_x - rx, count + 2 * rx, integers, narrow)
                     if wide:
@@ -353,11 +355,11 @@ def sweep(
                         x, spare, ends, lanes, offset, pixels, ahead, max(x - around_x, 0), count + 2 * around_x,
                     )  # fmt: skip
                 if scale > 0 and marks.size > 0:
-                    summarise(levels, y, end, x, x + count, marks, cells, squares, line)
+                    lit += summarise(levels, y, end, x, x + count, marks, cells, squares, line)
     peak = 0.0
     for i in range(lanes):
         peak = max(peak, np.float64(largest[0, i]))
     pixel = np.int64(0)
-    for i in range(33):
+    for i in range(_BRIGHTEST):
         pixel = max(pixel, np.int64(brightest[0, i]))
-    return peak, pixel
+    return peak, pixel, lit

@@ -10,6 +10,8 @@ A *strip* lies in a ring of padded rows, whose last two are no part of it (engin
 from __future__ import annotations
 
 # mypy: allow-untyped-defs, allow-untyped-calls
+from typing import NamedTuple, Self
+
 import numpy as np
 
 from engine.workers.compiled import inlined, kernel
@@ -22,20 +24,33 @@ _SUMS, _FROM_LEFT = range(ROWS)
 _FIRST = 32  # column in which the sums from the left begin, behind a vector of zeros
 
 
-def divisors(box_y: int, box_x: int) -> tuple[int, int, int, int, int]:
-    """Factor and places for floor(sum / size) as (sum * factor >> 16) >> places in both directions, and the largest sum
-    of a column for which all are exact (Granlund and Montgomery, PLDI 1994: sum times the factor's error, in units of
-    1 / size, has to stay below 2^(16 + places))."""
-    given: list[int] = []
-    largest = []
-    for size in (box_y, box_x):
-        places = size.bit_length() - 1
-        one = 1 << (16 + places)
-        factor = min(-(-one // size), 65535)
-        error = factor * size - one
-        given += [factor, places]
-        largest.append(65534 if error == 0 else min(65534, (one - 1) // error) if error > 0 else 0)
-    return (given[0], given[1], given[2], given[3], min(largest[0], largest[1] * box_y // box_x))
+class Divisors(NamedTuple):
+    """floor(sum / size) as (sum * factor >> 16) >> places, over rows (y) and over columns (x)."""
+
+    factor_y: int
+    places_y: int
+    factor_x: int
+    places_x: int
+    largest_sum: int  # of a column, up to which both are exact
+
+    @classmethod
+    def of(cls, box_y: int, box_x: int) -> Self:
+        """Granlund and Montgomery, PLDI 1994: sum times the factor's error, in units of 1 / size, has to stay below
+        2^(16 + places)."""
+        factor_y, places_y, largest_y = _divisor(box_y)
+        factor_x, places_x, largest_x = _divisor(box_x)
+        return cls(factor_y, places_y, factor_x, places_x, min(largest_y, largest_x * box_y // box_x))
+
+
+def _divisor(size: int) -> tuple[int, int, int]:
+    """Factor, places, and the largest sum for which they are exact; 65535 stands for sums that did not fit."""
+    places = size.bit_length() - 1
+    one = 1 << (16 + places)
+    factor = min(-(-one // size), 65535)
+    error = factor * size - one
+    if error < 0:  # a size of 1 needs no division, and has no factor of 16 bits
+        return factor, places, 0
+    return factor, places, min(65534, (one - 1) // error) if error else 65534
 
 
 @kernel
@@ -59,8 +74,8 @@ def narrow_means(staged, y0, y1, height, start, count, box_y, box_x, divisors, n
     not to be used."""
     wrap = staged.shape[0] - 2
     ry = box_y // 2
-    factor_y, places_y = splat(np.uint16(divisors[0]), 32), splat(np.uint16(divisors[1]), 32)
-    factor_x, places_x = splat(np.uint16(divisors[2]), 32), splat(np.uint16(divisors[3]), 32)
+    factor_y, places_y = splat(np.uint16(divisors.factor_y), 32), splat(np.uint16(divisors.places_y), 32)
+    factor_x, places_x = splat(np.uint16(divisors.factor_x), 32), splat(np.uint16(divisors.places_x), 32)
     most_of_all = splat(np.uint16(0), 32)
     for y in range(y0, y1):
         entering, leaving = min(y + ry, height - 1) & wrap, max(y - 1 - ry, 0) & wrap

@@ -29,10 +29,10 @@ from engine.rows import FILTERS, RESULT_META, ROW
 from engine.workers import cell_maxima, levels, maxima, merge, noise, overview, peak
 from engine.workers.detector import Step
 from engine.workers.features import COLUMNS, Column
-from engine.workers.layout import Layout
 from engine.workers.masks import Mask
 from engine.workers.parameters import LocateParameters
-from engine.workers.refine import SPARE_SQUARES, Refinement
+from engine.workers.refine import Refinement
+from engine.workers.scratch import Overview, overview_of, scratch_layout
 from engine.workers.tiling import Tile, cut
 from engine.workers.work_space import WorkSpace
 
@@ -88,26 +88,13 @@ class CentroidDetector:
         capacities = [self._capacity(core, window) for core in self._cores]
         self._starts = np.cumsum([0, *capacities[:-1]], dtype=np.int64)
         self._ends = self._starts + np.array(capacities, np.int64)
-        height, width = parameters.shape_hw
-        layout = Layout()
-        layout.add("guesses", np.float64, self.tiles, 8)  # by the unit of the tile, step 1: peak
-        layout.add("peaks", np.float64, self.tiles, 8)  # step 2: the true one, saturated pixels
-        layout.add("levels", parameters.level_dtype, height, width)  # step 2
-        layout.add("marks", np.uint64, height, -(-width // 64))  # with the levels, like the next two
-        cells = (-(-height // overview.CELL), -(-width // overview.CELL) + overview.SLACK)
-        layout.add("cells", parameters.level_dtype, *cells)
-        squares = (-(-height // overview.SQUARE), -(-width // overview.SQUARE) + SPARE_SQUARES)
-        layout.add("squares", np.int32, *squares)
-        layout.add("frame", np.float64, 8)  # step 3: scale, threshold
-        layout.add("sums", np.int64, self.tiles, 8)  # step 4: background pixels, Σ, Σ²; features; bright; told
-        layout.add("features", np.float64, int(sum(capacities)), COLUMNS)  # step 4
-        self._layout = layout
+        self._layout = scratch_layout(parameters, self.tiles, int(sum(capacities)))
         swept = parameters.preprocess and not parameters.is_float
         self._with_levels = swept and all(overview.fits(core.y0, core.x0) for core in self._cores)
         self._sensor: NDArray[Any] = _NO_ROWS
         self._rings = cell_maxima.rings_of(window)
         self._by_cells = min(self._rings) > 0
-        self.scratch_bytes = layout.size
+        self.scratch_bytes = self._layout.size
         self._work = WorkSpace(parameters, self._cores, int(sum(capacities)))
         self._refinement = Refinement(
             self._mask, parameters.radius, parameters.shape_hw, (parameters.level_dtype, np.dtype(parameters.dtype))
@@ -192,34 +179,32 @@ class CentroidDetector:
                 pixels, self._flip, *core, peak.rows_apart(parameters.diameter[0]), work.cell_rows, work.cell_largest,
                 work.cell_sums, best, work.cell_scores,
             )  # fmt: skip
-            guess, _ = self._sweep(best[:cells], pixels, 0.0, areas)
+            guess, _, _ = self._sweep(best[:cells], pixels, 0.0, areas)
         areas["guesses"][tile, 0] = guess
 
     def _quantise(self, tile: int, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
         core, parameters = self._cores[tile], self.parameters
-        largest, brightest = 0.0, parameters.saturation
+        largest, brightest, lit = 0.0, parameters.saturation, 0
         if parameters.is_float:
             areas["levels"][:] = self._work.float_levels
         elif parameters.preprocess:
             blocks = self._blocks[tile : tile + 1]
-            largest, brightest = self._sweep(blocks, pixels, self._scale(areas["guesses"]), areas)
+            largest, brightest, lit = self._sweep(blocks, pixels, self._scale(areas["guesses"]), areas)
         else:
             levels.copy_levels(pixels, self._flip, *core, areas["levels"])
         saturated = 0
         if brightest >= parameters.saturation or self._sensor is not pixels:
             view = self._sensor[core.y0 : core.y1, core.x0 : core.x1]
             saturated = int(np.count_nonzero(view >= parameters.saturation))
-        areas["peaks"][tile, :2] = largest, saturated
+        areas["peaks"][tile, :3] = largest, saturated, lit
 
     def _sweep(
         self, blocks: NDArray[np.int64], pixels: NDArray[Any], scale: float, areas: dict[str, NDArray[Any]]
-    ) -> tuple[float, int]:
-        """Band-pass blocks; the largest value and the brightest pixel."""
-        marks = areas["marks"].view(np.uint32)
-        made = marks if self._with_levels else marks[:0]
-        return self._work.band.run(
-            pixels, self._flip, blocks, scale, areas["levels"], (made, areas["cells"], areas["squares"])
-        )
+    ) -> tuple[float, int, int]:
+        """Band-pass blocks; the largest value, the brightest pixel, and, if noted, how many levels are not 0."""
+        marks, cells, squares = overview_of(areas)
+        noted: Overview = (marks if self._with_levels else marks[:0], cells, squares)
+        return self._work.band.run(pixels, self._flip, blocks, scale, areas["levels"], noted)
 
     def _scale(self, peaks: NDArray[np.float64]) -> float:
         """What makes the largest value of the frame the largest of its type; 1 where nothing is scaled."""
@@ -232,13 +217,13 @@ class CentroidDetector:
 
     def _threshold(self, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
         work, scale = self._work, self._scale(areas["peaks"])
+        lit = int(areas["peaks"][:, 2].sum())
         if scale != self._scale(areas["guesses"]):
-            self._sweep(self._blocks, pixels, scale, areas)
+            _, _, lit = self._sweep(self._blocks, pixels, scale, areas)
         if not self._with_levels:
             whole = (0, pixels.shape[0], 0, pixels.shape[1])
-            marks = areas["marks"].view(np.uint32)
-            overview.summarise(areas["levels"], *whole, marks, areas["cells"], areas["squares"], work.line)
-        areas["frame"][0] = scale
+            lit = overview.summarise(areas["levels"], *whole, *overview_of(areas), work.line)
+        areas["frame"][0], areas["frame"][2] = scale, lit
         percentile = float(self.parameters.percentile)
         if self._by_cells:
             areas["frame"][1] = levels.surely_below(areas["levels"], percentile, work.counts)
@@ -249,8 +234,7 @@ class CentroidDetector:
         core, work = self._cores[tile], self._work
         room = areas["features"][self._starts[tile] : self._ends[tile]]
         areas["sums"][tile, 3] = self._features_of(tile, pixels, areas, room, float(areas["frame"][1]))
-        areas["sums"][tile, 4] = noise.count_bright(areas["marks"], *core)
-        areas["sums"][tile, 5:7] = work.told
+        areas["sums"][tile, 4:6] = work.told
         work.background[:] = 0
         noise.background_sums(
             areas["marks"], pixels, self._flip, *core, self._mask.reach, self.parameters.radius[1], work.marks,
@@ -308,7 +292,7 @@ class CentroidDetector:
         order, follows = work.order, work.follows
         used = float(areas["frame"][1])
         exact = self._exact_threshold(areas)
-        anew = exact is not None and exact < used and bool(areas["sums"][:, 5].any())
+        anew = exact is not None and exact < used and bool(areas["sums"][:, 4].any())
         if anew or np.any(starts + counts > self._ends):
             threshold = exact if anew and exact is not None else used
             features, starts, counts = self._with_room(pixels, areas, counts, threshold, anew)
@@ -328,7 +312,7 @@ class CentroidDetector:
     def _exact_threshold(self, areas: dict[str, NDArray[Any]]) -> float | None:
         """The percentile, if it might be above or below what the features were found with; None: it is neither."""
         sums, percentile = areas["sums"], float(self.parameters.percentile)
-        bright, passed_over, faintest = int(sums[:, 4].sum()), sums[:, 5].any(), int(sums[:, 6].min())
+        bright, passed_over, faintest = int(areas["frame"][2]), sums[:, 4].any(), int(sums[:, 5].min())
         if not self._by_cells or bright == 0:
             return None
         if not passed_over and (

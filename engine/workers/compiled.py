@@ -5,9 +5,9 @@ fast-math, which would let the compiler reorder sums or fuse a multiplication wi
 IEEE 754 (no exceptions). The interpreter's lock is released. Compiled code is cached on disk, next to the sources or
 in the folder that NUMBA_CACHE_DIR names.
 
-A kernel calls only helpers of its own module, the vectors of `lanes`, and `overview.summarise`: numba's cache looks at
-the file of the kernel alone, so who changes these empties it (a run has a folder of its own for each version of the
-sources).
+Numba's cache looks at the file of the kernel alone. Runs and tests have a folder of their own for each version of the
+sources; who changes a helper that a kernel calls from another module (`lanes`, `box_means`, `overview`) and tries it
+without either empties the cache.
 """
 
 from __future__ import annotations

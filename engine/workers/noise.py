@@ -58,20 +58,6 @@ def _columns(word, x0, x1):
 
 
 @kernel
-def count_bright(bright, y0, y1, x0, x1):
-    """How many levels of a block are not 0."""
-    first, last = x0 // WORD, (x1 - 1) // WORD
-    count = np.uint64(0)
-    for y in range(y0, y1):
-        count += count_ones(bright[y, first] & _columns(first, x0, x1))
-        for k in range(first + 1, last):
-            count += count_ones(bright[y, k])
-        if last > first:
-            count += count_ones(bright[y, last] & _columns(last, x0, x1))
-    return np.int64(count)
-
-
-@kernel
 def _spread(marks, first, steps, words):
     """Spread the bits of row `first` by one column more for each row that follows.
 

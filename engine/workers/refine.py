@@ -127,6 +127,24 @@ def _may_have(squares, y, x, ry, rx, steps, dropped, mass):
     return np.float64((largest << dropped) + ((1 << dropped) - 1) * SQUARE * SQUARE * down * across) > mass
 
 
+@inlined
+def _fetch_next(array, features, ahead, count, column, least_mass, ry, rx):
+    """Ask for what lies around the next feature, from `ahead` on, with more mass than this; the one behind it.
+
+    Its row and column are in features[n, column:column + 2].
+    """
+    while ahead < count:
+        n = ahead
+        ahead += 1
+        if features[n, 2] > least_mass:
+            left = np.int64(features[n, column + 1]) - rx
+            for y in range(np.int64(features[n, column]) - ry, np.int64(features[n, column]) + ry + 1):
+                prefetch(array, y, left)
+                prefetch(array, y, left + 2 * rx)
+            break
+    return ahead
+
+
 @kernel
 def refine(
     levels, pixels, sensor, width, flip, saturation, ry, rx, vectors, start, integers, floats, max_iterations,
@@ -160,19 +178,13 @@ def refine(
         y, x = np.int64(features[n, 9]), np.int64(features[n, 10])
         walks = not sparing or _may_have(squares, y, x, ry, rx, steps, dropped, least_mass)
         features[n, 0], features[n, 1], features[n, 2] = y, x, 1.0 if walks else 0.0
-    ahead, fetched = 0, 0
+    ahead = 0
+    for _ in range(_AHEAD):
+        ahead = _fetch_next(levels, features, ahead, count, 9, 0.0, ry, rx)
     for n in range(count):
         if features[n, 2] == 0.0:
             continue
-        while fetched < _AHEAD and ahead < count:
-            if features[ahead, 2] != 0.0:
-                top, left = np.int64(features[ahead, 9]) - ry, np.int64(features[ahead, 10]) - rx
-                for i in range(rows):
-                    prefetch(levels, top + i, left)
-                    prefetch(levels, top + i, left + 2 * rx)
-                fetched += 1
-            ahead += 1
-        fetched -= 1
+        ahead = _fetch_next(levels, features, ahead, count, 9, 0.0, ry, rx)
         y, x = np.int64(features[n, 9]), np.int64(features[n, 10])
         at_y, at_x = y, x
         centre_y = centre_x = 0.0
@@ -208,20 +220,14 @@ def refine(
         features[n, 0], features[n, 1], features[n, 2] = centre_y, centre_x, mass
         features[n, 3], features[n, 4] = at_y, at_x  # until they are needed
     # What is at the last place that was looked at. Vectors that lie behind the mask add nothing.
-    ahead, fetched = 0, 0
+    ahead = 0
+    for _ in range(_AHEAD):
+        ahead = _fetch_next(pixels, features, ahead, count, 3, least_mass, ry, rx)
     for n in range(count):
         mass = features[n, 2]
         if mass <= least_mass:
             continue
-        while fetched < _AHEAD and ahead < count:
-            if features[ahead, 2] > least_mass:
-                top, left = np.int64(features[ahead, 3]) - ry, np.int64(features[ahead, 4]) - rx
-                for i in range(rows):
-                    prefetch(pixels, top + i, left)
-                    prefetch(pixels, top + i, left + 2 * rx)
-                fetched += 1
-            ahead += 1
-        fetched -= 1
+        ahead = _fetch_next(pixels, features, ahead, count, 3, least_mass, ry, rx)
         at_y, at_x = np.int64(features[n, 3]), np.int64(features[n, 4])
         top, left = at_y - ry, min(at_x - rx, last_x)
         weight = start - (at_x - rx - left)

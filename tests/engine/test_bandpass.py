@@ -61,7 +61,7 @@ def test_levels_are_trackpys_where_sums_fit_in_16_bits_and_where_they_do_not(
 
 @given(size=st.integers(2, 120).map(lambda half: 2 * half + 1))
 def test_a_division_by_a_product_is_exact_up_to_its_limit(size: int) -> None:
-    factor, places, _, _, limit = box_means.divisors(size, size)
+    factor, places, _, _, limit = box_means.Divisors.of(size, size)
     sums = np.arange(limit + 1, dtype=np.uint64)
     assert limit > 30_000 or size < 3
     assert np.array_equal((sums * np.uint64(factor)) >> np.uint64(16 + places), sums // np.uint64(size))

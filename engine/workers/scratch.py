@@ -1,0 +1,44 @@
+"""What the units of a frame publish for each other: the areas of its scratch memory, and who writes them when.
+
+Steps are those of `engine.workers.centroids`. A unit writes the part of its own tile; whoever does it again writes the
+same bytes. Nothing counts on zeros: the memory is as the frame before left it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.workers import overview
+from engine.workers.features import COLUMNS
+from engine.workers.layout import Layout
+from engine.workers.parameters import LocateParameters
+from engine.workers.refine import SPARE_SQUARES
+
+Overview = tuple[NDArray[np.uint32], NDArray[Any], NDArray[np.int32]]  # marks, cells, squares
+
+
+def scratch_layout(parameters: LocateParameters, tiles: int, features: int) -> Layout:
+    """The areas for frames that are cut into so many tiles, with room for so many features."""
+    height, width = parameters.shape_hw
+    layout = Layout()
+    layout.add("guesses", np.float64, tiles, 8)  # step 1: peak
+    layout.add("peaks", np.float64, tiles, 8)  # step 2: the true one, saturated pixels, levels that are not 0
+    layout.add("levels", parameters.level_dtype, height, width)  # step 2, or step 3 if the guess was wrong
+    # With the levels, or in step 3 (engine.workers.overview).
+    layout.add("marks", np.uint64, height, -(-width // 64))
+    cells = (-(-height // overview.CELL), -(-width // overview.CELL) + overview.SLACK)
+    layout.add("cells", parameters.level_dtype, *cells)
+    squares = (-(-height // overview.SQUARE), -(-width // overview.SQUARE) + SPARE_SQUARES)
+    layout.add("squares", np.int32, *squares)
+    layout.add("frame", np.float64, 8)  # step 3: scale, threshold, levels that are not 0
+    layout.add("sums", np.int64, tiles, 8)  # step 4: background pixels, Σ, Σ²; features; told
+    layout.add("features", np.float64, features, COLUMNS)  # step 4
+    return layout
+
+
+def overview_of(areas: dict[str, NDArray[Any]]) -> Overview:
+    """What `engine.workers.overview` fills in."""
+    return areas["marks"].view(np.uint32), areas["cells"], areas["squares"]
