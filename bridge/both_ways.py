@@ -11,7 +11,6 @@ Of a class that is also `Waiting`, `undo()` gives Settings; of one that is also 
 from __future__ import annotations
 
 import functools
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -71,14 +70,14 @@ class Call(Protocol[Arguments, Given_co]):
 
 def asking(method: Callable[Concatenate[Any, Arguments], Ask[Given]]) -> Call[Arguments, Given]:
     """A method that says what to ask becomes one that asks it, in its client's way."""
+    # People, help() and type hints are to see what the answer is read as. Before `wraps`, which copies annotations.
+    asks = str(method.__annotations__["return"])
+    method.__annotations__["return"] = asks.removeprefix("Ask[").removesuffix("]")
 
     @functools.wraps(method)
     def asked(client: Any, *args: Any, **named: Any) -> Any:
         return client.ask(method(client, *args, **named))
 
-    signature = inspect.signature(method)  # as people see it: with what the answer is read as
-    given = str(signature.return_annotation).removeprefix("Ask[").removesuffix("]")
-    asked.__signature__ = signature.replace(return_annotation=given)  # type: ignore[attr-defined]
     return cast(Call[Arguments, Given], asked)
 
 

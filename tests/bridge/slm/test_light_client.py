@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
 import pytest
 
 from bridge import AsyncClient, Client
 from bridge import control_wire as wire
+from bridge.answers import Settings
 from bridge.slm.client import AsyncLightClient, LightClient, grid
 from bridge.slm.conductor import Conductor
 from bridge.slm.orders import ORDERS, checked
@@ -100,4 +101,5 @@ def test_who_waits_too_long_hears_what_for() -> None:
 def test_people_see_what_an_order_gives() -> None:
     assert inspect.signature(Client().slm.catch) == inspect.signature(AsyncClient().slm.catch)
     assert str(inspect.signature(Client().slm.catch)) == "(most: 'int | None' = None) -> 'list[int]'"
+    assert get_type_hints(Client.settings)["return"] is get_type_hints(AsyncClient.settings)["return"] is Settings
     assert (AsyncClient.settings.__doc__ or "").startswith("The settings of a version")
