@@ -15,37 +15,40 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+class OfFrame:
+    """What is known of one frame's particles."""
+
+    rows: NDArray[Any]  # engine.rows.ROW; x and y in pixels of the camera
+
+    @property
+    def particles(self) -> pd.DataFrame:
+        """One row a particle, trackpy's names."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
+
+
 @dataclass(frozen=True)
-class Image:
+class Image(OfFrame):
     """The newest frame. `pixels` (height, width) as the camera sent them, each `step` pixels of the camera apart."""
 
     frame: int
     pixels: NDArray[Any]
-    rows: NDArray[Any]  # engine.rows.ROW; x and y in pixels of the camera
+    rows: NDArray[Any]
     step: int
     meta: dict[str, int]  # times in nanoseconds of the tracking machine's clock, settings version, ...
     corner_yx: tuple[int, int] = (0, 0)  # of the first pixel, in the camera's frame
     saturated: NDArray[np.uint32] | None = None  # flat indices of pixels at the sensor's limit, where asked for
 
-    @property
-    def particles(self) -> pd.DataFrame:
-        """One row a particle, trackpy's names."""
-        return table_of(self.rows)
-
 
 @dataclass(frozen=True)
-class FrameResult:
+class FrameResult(OfFrame):
     """The particles of one frame."""
 
     frame: int
     place: int
     rows: NDArray[Any]
     meta: dict[str, int]
-
-    @property
-    def particles(self) -> pd.DataFrame:
-        """One row a particle, trackpy's names."""
-        return table_of(self.rows)
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,3 @@ def results_of(result: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> list[
         start += frame["rows"]
         found.append(FrameResult(frame["frame"], frame["place"], rows, frame))
     return found
-
-
-def table_of(rows: NDArray[Any]) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(rows)
