@@ -15,11 +15,8 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from engine.regions import region_of
-
 Note = str | int | float | bool
 
-Flag = Annotated[bool, Meta()]
 NonNegative = Annotated[float, Meta(ge=0)]
 
 
@@ -166,11 +163,6 @@ class Correction(Section, frozen=True, kw_only=True):
     def active(self) -> bool:
         """Whether frames are corrected at all."""
         return bool(self.region or self.background_s) or any(getattr(self, name) for name in self.FILES)
-
-    @property
-    def region_or_all(self) -> tuple[int, int, int, int]:
-        """y0, y1, x0, x1; an end of 0 is the frame's. Raises ValueError if it is not of the form "y0:y1, x0:x1"."""
-        return region_of(self.region)
 
 
 class Linking(Section, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import SettingsError
+from engine.regions import region_of
 from engine.workers.compiled import kernel
 from engine.workers.lanes import as_elements_of, as_f32, as_i32, larger, load, select, splat, store
 
@@ -115,7 +116,7 @@ class Correction:
                     f"correction.{name}: {path} cannot be read: {error}. `ringtrack calibrate` writes such files"
                 ) from None
         try:
-            return cls.of(camera.shape_hw, **arrays, region=settings.region_or_all, offset=settings.offset)
+            return cls.of(camera.shape_hw, **arrays, region=region_of(settings.region), offset=settings.offset)
         except ValueError as error:
             raise SettingsError(f"correction.{error}") from None
 
