@@ -35,15 +35,9 @@ def _cores_exist(e: Experiment) -> Iterator[Fault]:
 
 def _calibration_files(e: Experiment) -> Iterator[Fault]:
     for name in e.correction.FILES:
-        path = getattr(e.correction, name)
-        if path and not Path(path).is_file():
-            yield Fault(
-                f"correction.{name}",
-                f"there is no file {literal(path)} (looked for it in {Path.cwd()})",
-                remedy=f"`ringtrack calibrate {name.replace('_', '-')} SOURCE` makes it."
-                if name != "mask"
-                else "Save a boolean array of the frame's shape with numpy.save.",
-            )
+        made = f"`ringtrack calibrate {name.replace('_', '-')} SOURCE` makes it."
+        saved = "Save a boolean array of the frame's shape with numpy.save."
+        yield from _file(f"correction.{name}", getattr(e.correction, name), saved if name == "mask" else made)
 
 
 def _slm_files(e: Experiment) -> Iterator[Fault]:
@@ -54,9 +48,12 @@ def _slm_files(e: Experiment) -> Iterator[Fault]:
             "slm.registration", "is missing: where is the light?", remedy="Make it with `ringtrack slm register`."
         )
     for name in ("registration", "flatness", "table"):
-        path = getattr(e.slm, name)
-        if path and not Path(path).is_file():
-            yield Fault(f"slm.{name}", f"there is no file {literal(path)} (looked for it in {Path.cwd()})")
+        yield from _file(f"slm.{name}", getattr(e.slm, name))
+
+
+def _file(key: str, path: str, remedy: str = "") -> Iterator[Fault]:
+    if path and not Path(path).is_file():
+        yield Fault(key, f"there is no file {literal(path)} (looked for it in {Path.cwd()})", remedy=remedy)
 
 
 def _keys(e: Experiment) -> Iterator[Fault]:

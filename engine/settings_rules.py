@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 
 from engine.addresses import is_loopback, parse_address
 from engine.cores import parse_cores
@@ -102,20 +102,7 @@ def _addresses(e: Experiment) -> Iterator[Fault]:
         ("control.listen", e.control.listen, "tcp://"),
         ("web.listen", e.web.listen, ""),
     ):
-        try:
-            host, port = parse_address(text, scheme=scheme)
-        except ValueError:
-            yield Fault(
-                key, f"{literal(text)} is no address; it must be {literal(scheme + 'host:port')}, port 0 to 65535"
-            )
-            continue
-        if not is_loopback(host) and not e.network.remote:
-            yield Fault(
-                key,
-                f"{literal(text)} can be reached from other computers, which must be allowed explicitly",
-                remedy=f'Write remote = true under [network], or listen at "{scheme}127.0.0.1:{port}".',
-                depends_on=("network.remote",),
-            )
+        port = yield from _address(e, key, text, scheme, "can be reached from other computers", "listen at")
         if port and port in taken and not (key == "web.listen" and not e.web.enabled):
             yield Fault(key, f"port {port} is that of {taken[port]} already", depends_on=(taken[port],))
         taken.setdefault(port, key)
@@ -123,18 +110,27 @@ def _addresses(e: Experiment) -> Iterator[Fault]:
 
 def _peer(e: Experiment, key: str, text: str, scheme: str) -> Iterator[Fault]:
     """The address of a program that this run talks to."""
+    yield from _address(e, key, text, scheme, "is another computer", "use")
+
+
+def _address(e: Experiment, key: str, text: str, scheme: str, is_remote: str, stay: str) -> Generator[Fault, None, int]:
+    """Return the port of `text`, 0 if it is no address.
+
+    One beyond this computer, not allowed, `is_remote` ("is another computer"); the remedy is to `stay` ("use") here.
+    """
     try:
         host, port = parse_address(text, scheme=scheme)
     except ValueError:
-        yield Fault(key, f"{literal(text)} is no address; it must be {literal(scheme + 'host:port')}")
-        return
+        yield Fault(key, f"{literal(text)} is no address; it must be {literal(scheme + 'host:port')}, port 0 to 65535")
+        return 0
     if not is_loopback(host) and not e.network.remote:
         yield Fault(
             key,
-            f"{literal(text)} is another computer, which must be allowed explicitly",
-            remedy=f'Write remote = true under [network], or use "{scheme}127.0.0.1:{port}".',
+            f"{literal(text)} {is_remote}, which must be allowed explicitly",
+            remedy=f'Write remote = true under [network], or {stay} "{scheme}127.0.0.1:{port}".',
             depends_on=("network.remote",),
         )
+    return port
 
 
 _PARTICLE_FIELDS = (
