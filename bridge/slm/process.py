@@ -86,7 +86,6 @@ class Illumination:
             self._there = True
             self._job.log("info", f"slm: {self._job.experiment.slm.display} is there, and dark")
         except DisplayError as error:
-            self._display.close()
             self._gone(error)
 
     def frame(self, place: int) -> bool:
@@ -234,10 +233,11 @@ class Illumination:
         self.conductor.as_shown(None)
         self.conductor.safety.display_gone(str(error))
         self._reopen_at = time.monotonic() + REOPEN_S
-        self._tell()
+        self._tell({} if error.t_there_ns is None else {"t_there_ns": error.t_there_ns})
+        self._display.close()
 
-    def _tell(self) -> None:
-        """A change of the light's state, in the log and in the events of the run."""
+    def _tell(self, facts: Mapping[str, Any] | None = None) -> None:
+        """A change of the light's state, in the log and, with its facts, in the events of the run."""
         safety = self.conductor.safety
         self._status.set("state", STATES.index(safety.state.value))
         said = safety.state.value
@@ -247,7 +247,8 @@ class Illumination:
         level = "info" if safety.state in (Light.SHOWING, Light.UNARMED) else "warning"
         self._job.log(level, f"slm: {said}: {safety.why}")
         frame = -1 if self.conductor.seen is None else self.conductor.seen.frame
-        self._note("info", f"{said}: {safety.why}", event="slm state", t_ns=monotonic_ns(), state=said, frame=frame)
+        known = {"t_ns": monotonic_ns(), "state": said, "frame": frame, **(facts or {})}
+        self._note("info", f"{said}: {safety.why}", event="slm state", **known)
 
     def _check_optics(self, meta: Any) -> None:
         """Refuse a registration made with another objective, binning or region (with the first frame)."""

@@ -17,6 +17,11 @@ Levels = NDArray[np.uint8]
 class DisplayError(Exception):
     """Nobody knows what is on the display any more."""
 
+    def __init__(self, why: str, t_there_ns: int | None = None) -> None:
+        """`t_there_ns`: our clock when the display was last known to be there; None: it cannot tell."""
+        super().__init__(why)
+        self.t_there_ns = t_there_ns
+
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True):
     """One command: what the display is given."""

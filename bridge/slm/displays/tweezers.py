@@ -10,18 +10,20 @@ registration has to be made in it.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import socket
-import time
 from collections.abc import Sequence
 
 from bridge.slm.displays.base import DisplayError, Picture
 from bridge.slm.hologram import Trap
 from engine.addresses import parse_address
+from engine.clocks import NS, monotonic_ns
 
 LARGEST = 60_000
 AGAIN_S = 0.04
 """The last datagram is sent again so often: one that was lost is made good, and a computer that has no engine any more
-refuses it, which the next one brings to light."""
+refuses it."""
 
 
 class RedTweezers:
@@ -32,11 +34,14 @@ class RedTweezers:
     def __init__(self, address: str) -> None:
         self._to = parse_address(address, scheme="udp://")
         self._socket: socket.socket | None = None
-        self._last, self._sent_s = b"", 0.0
+        self._last = b""
+        self._sent_ns = 0  # when the last datagram was sent
+        self._before_ns = 0  # and the one before it, which nobody refused
 
     def open(self) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.connect(self._to)
+        self._socket.connect(self._to)  # only then are refusals heard of
+        self._sent_ns = self._before_ns = 0
 
     def show(self, picture: Picture) -> None:
         self._send(packet(picture.traps))
@@ -45,7 +50,8 @@ class RedTweezers:
         self._send(packet([]))
 
     def look(self) -> None:
-        if self._last and time.monotonic() - self._sent_s >= AGAIN_S:
+        self._hear()
+        if self._last and monotonic_ns() - self._sent_ns >= AGAIN_S * NS:
             self._send(self._last)
 
     def close(self) -> None:
@@ -57,17 +63,30 @@ class RedTweezers:
         self._last = b""
 
     def _send(self, data: bytes) -> None:
-        if self._socket is None:
-            raise DisplayError("the socket is not open")
         if len(data) > LARGEST:
             raise DisplayError(f"{len(data)} bytes of traps; a datagram has room for {LARGEST}")
-        self._last, self._sent_s = data, time.monotonic()
+        now_ns = monotonic_ns()
         try:
-            self._socket.send(data)
-        except ConnectionRefusedError:
-            raise DisplayError(f"nobody listens at udp://{self._to[0]}:{self._to[1]}") from None
+            self._here().send(data)
         except OSError as error:
-            raise DisplayError(str(error)) from None
+            raise self._gone(error) from None
+        self._last, self._before_ns, self._sent_ns = data, self._sent_ns, now_ns
+        self._hear()  # on one computer the refusal is there when `send` returns
+
+    def _hear(self) -> None:
+        """Raise DisplayError if what was sent last has been refused: the system keeps that for who asks."""
+        if number := self._here().getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise self._gone(OSError(number, os.strerror(number)))
+
+    def _here(self) -> socket.socket:
+        if self._socket is None:
+            raise DisplayError("the socket is not open")
+        return self._socket
+
+    def _gone(self, error: OSError) -> DisplayError:
+        refused = error.errno == errno.ECONNREFUSED
+        why = f"nobody listens at udp://{self._to[0]}:{self._to[1]}" if refused else str(error)
+        return DisplayError(why, self._before_ns or None)
 
 
 def packet(traps: Sequence[Trap]) -> bytes:

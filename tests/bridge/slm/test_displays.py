@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 import zmq
 
-from bridge.slm.displays import Display, Simulated, open_display
+from bridge.slm.displays import Display, Simulated, open_display, tweezers
 from bridge.slm.displays.base import DisplayError, Picture
 from bridge.slm.displays.publisher import Publisher, Said
 from bridge.slm.displays.tweezers import RedTweezers, packet
 from bridge.slm.displays.vendor import Vendor
 from bridge.slm.hologram import Trap
+from engine.clocks import NS, monotonic_ns
 from engine.errors import SettingsError
 
 LEVELS = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
@@ -85,6 +86,28 @@ def test_a_display_opens_shows_goes_dark_and_closes_twice_without_complaint(disp
 def test_what_is_no_display_is_refused_with_what_there_is(text):
     with pytest.raises(SettingsError, match="window:SCREEN"):
         open_display(text, 64, 48)
+
+
+def test_red_tweezers_knows_when_an_engine_that_has_ended_was_last_there(monkeypatch):
+    monkeypatch.setattr(tweezers, "AGAIN_S", 60)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as engine:
+        engine.bind(("127.0.0.1", 0))
+        display = RedTweezers(f"udp://127.0.0.1:{engine.getsockname()[1]}")
+        display.open()
+        began_ns = monotonic_ns()
+        display.show(PICTURE)
+    ended_ns = monotonic_ns()
+
+    def show_and_look() -> None:
+        """The refusal comes with the sending, or a moment later."""
+        display.show(PICTURE)
+        while monotonic_ns() < ended_ns + 5 * NS:
+            display.look()
+
+    with pytest.raises(DisplayError, match="nobody listens") as gone:
+        show_and_look()
+    assert began_ns <= gone.value.t_there_ns < ended_ns
+    display.close()
 
 
 def test_red_tweezers_is_told_the_number_of_traps_and_sixteen_numbers_of_each():
