@@ -89,10 +89,10 @@ def light_of(run: Running) -> str:
     return STATES[run.rings.block("slm").counters()["state"]]
 
 
-def moment(path: Path, what: str, **facts: Any) -> list[int]:
-    """When something was written into the run's events (our clock)."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [line["t_ns"] for line in lines if line["event"] == what and facts.items() <= line.items()]
+def display_gone(run: Running) -> dict[str, Any] | None:
+    """What the process of the light wrote into the run's events when its display was gone, with its own times."""
+    lines = map(json.loads, (run.folder / "events.jsonl").read_text().splitlines())
+    return next((line for line in lines if line["event"] == "slm state" and "t_there_ns" in line), None)
 
 
 @dataclass
@@ -346,8 +346,17 @@ def test_a_display_that_goes_away_disarms_and_is_taken_again_but_only_a_person_a
             light.catch()
             wait_until(lambda: light.state()["commands"] > 20, "commands")
             assert engine.recv(65536).startswith(b"<data>")
+            assert display_gone(run) is None
+            closing_ns = _now()
             engine.close()
-            wait_until(lambda: light_of(run) == "unarmed", "an unarmed light", 5)
+            closed_ns = _now()
+            gone = wait_until(lambda: display_gone(run), "a light that is told so", 5)
+            assert gone["state"] == "unarmed"
+            assert gone["t_there_ns"] < closed_ns
+            assert closing_ns < gone["t_ns"]
+            # The engine ended between these two times of one process, however late this test hears of it.
+            assert (gone["t_ns"] - gone["t_there_ns"]) / 1e9 < 0.15
+            assert light_of(run) == "unarmed"
             assert "nobody listens" in light.state()["why"]
             assert run.rings.block("slm").counters()["display_faults"] >= 1
 
