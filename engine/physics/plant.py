@@ -36,8 +36,7 @@ class Plant:
         if not len(traps_um):
             return np.full(len(self.at), -1)
         distance = np.linalg.norm(self.at[:, None] - traps_um[None], axis=2)
-        nearest = distance.argmin(axis=1)
-        return np.where(distance[np.arange(len(self.at)), nearest] <= self.reach_um, nearest, -1)
+        return np.where(distance.min(axis=1) <= self.reach_um, distance.argmin(axis=1), -1)
 
     def frame(self, traps_um: Array, stiffness: Array | float, dt_s: float, exposure_s: float = 0.0) -> Array:
         """Go on by one frame time with the traps `(m, axes)` standing still; the positions that the camera sees.
@@ -47,80 +46,65 @@ class Plant:
         if not 0 <= exposure_s <= dt_s:
             raise ValueError(f"exposure {exposure_s:g} s in a frame time of {dt_s:g} s")
         held = self.held_by(traps_um)
-        k = np.broadcast_to(np.asarray(stiffness, float), (len(traps_um),))
+        k = np.full(len(traps_um), stiffness, float)
         seen = np.empty_like(self.at)
         free = held < 0
         if free.any():
             seen[free] = self._free(free, dt_s, exposure_s)
-        taken = np.sort(held[~free])
-        if len(taken) and (taken[1:] != taken[:-1]).all():  # at most one in each: all at once, with the same numbers
-            bead = np.argsort(held, kind="stable")[free.sum() :]
-            seen[bead] = self._each_held(bead, traps_um[taken], k[taken], dt_s, exposure_s)
-            return seen
-        for trap in np.unique(taken):
-            here = held == trap
-            seen[here] = self._held(here, traps_um[trap], float(k[trap]), dt_s, exposure_s)
+        bead = np.argsort(held, kind="stable")[free.sum() :]
+        if len(bead):
+            seen[bead] = self._held(bead, held[bead], traps_um, k, dt_s, exposure_s)
         return seen
 
-    def _each_held(self, bead: NDArray[np.int64], centre: Array, k: Array, dt_s: float, exposure_s: float) -> Array:
-        """As `_held` for one bead after the other, each in a trap of its own."""
-        k = k[:, None]
+    def _held(
+        self, bead: NDArray[np.int64], trap: NDArray[np.int64], traps_um: Array, stiffness: Array, dt_s: float,
+        exposure_s: float,
+    ) -> Array:  # fmt: skip
+        """Beads and the trap of each, in the order of the traps."""
+        centres, k = traps_um[trap], stiffness[trap, None]
         variance, tau = self.bead.kT / k, self.bead.drag / k
-        y = self.at[bead] - centre
-        exposed = bool((exposure_s / tau >= EXPOSED).all())
-        chance = self._chance.standard_normal((len(bead), 3 if exposed else 1, y.shape[1]))
-        idle = np.exp(-(dt_s - exposure_s) / tau)
-        y = idle * y + np.sqrt(variance * (1 - idle**2)) * chance[:, 0]
-        if not exposed:
-            self.at[bead] = y + centre
-            return np.asarray(y + centre, float)
+        y = self.at[bead] - centres
         w = exposure_s / tau
+        exposed = bool((w >= EXPOSED).all())
+        chance = self._draws(trap, 3 if exposed else 1)
+        idle = np.exp(-(dt_s - exposure_s) / tau)
+        y = idle * y + np.sqrt(variance * (1 - idle**2)) * chance[0]
+        if not exposed:
+            self.at[bead] = seen = np.asarray(y + centres, float)
+            return seen
         e = np.exp(-w)
         end_var = variance * -np.expm1(-2 * w)
         short = w < SHORT
         mean_var = variance * np.where(short, 2 * w / 3 - w * w / 2, (2 * w - 3 + 4 * e - e * e) / w**2)
         both = variance * np.where(short, w - w * w, (1 - e) ** 2 / w)
-        a = np.sqrt(end_var)
-        end = a * chance[:, 1]
-        rest = np.sqrt(np.maximum(0.0, mean_var - both**2 / end_var))
-        seen: Array = y * -np.expm1(-w) / w + both / a * chance[:, 1] + rest * chance[:, 2] + centre
-        self.at[bead] = e * y + end + centre
+        end, average = _pair(chance[1], chance[2], end_var, mean_var, both)
+        seen = np.asarray(y * -np.expm1(-w) / w + average + centres, float)
+        self.at[bead] = e * y + end + centres
         return seen
 
-    def _held(self, which: NDArray[np.bool_], centre: Array, k: float, dt_s: float, exposure_s: float) -> Array:
-        variance, tau = self.bead.kT / k, self.bead.drag / k
-        y = self.at[which] - centre
-        idle = math.exp(-(dt_s - exposure_s) / tau)
-        y = idle * y + math.sqrt(variance * (1 - idle**2)) * self._chance.standard_normal(y.shape)
-        w = exposure_s / tau
-        if w < EXPOSED:
-            self.at[which] = y + centre
-            return y + centre
-        e = math.exp(-w)
-        end_var = variance * -math.expm1(-2 * w)
-        if w < SHORT:  # the leading terms, where the differences have no digits left
-            mean_var, both = variance * (2 * w / 3 - w * w / 2), variance * (w - w * w)
-        else:
-            mean_var, both = variance * (2 * w - 3 + 4 * e - e * e) / w**2, variance * (1 - e) ** 2 / w
-        end, average = self._pair(y.shape, end_var, mean_var, both)
-        seen: Array = y * -math.expm1(-w) / w + average + centre
-        self.at[which] = e * y + end + centre
-        return seen
+    def _draws(self, trap: NDArray[np.int64], draws: int) -> Array:
+        """Random numbers `(draws, beads, axes)`, drawn trap by trap, so that a seed gives the same motion as ever."""
+        first, end = trap.searchsorted(trap), trap.searchsorted(trap, side="right")
+        row = draws * first + np.arange(draws)[:, None] * (end - first) + np.arange(len(trap)) - first
+        drawn: Array = self._chance.standard_normal((draws * len(trap), self.at.shape[1]))[row]
+        return drawn
 
     def _free(self, which: NDArray[np.bool_], dt_s: float, exposure_s: float) -> Array:
         d = self.bead.diffusion
-        y = self.at[which]
-        y = y + math.sqrt(2 * d * (dt_s - exposure_s)) * self._chance.standard_normal(y.shape)
-        end, average = self._pair(y.shape, 2 * d * exposure_s, 2 * d * exposure_s / 3, d * exposure_s)
+        chance = self._chance.standard_normal((3, *self.at[which].shape))
+        y: Array = self.at[which] + math.sqrt(2 * d * (dt_s - exposure_s)) * chance[0]
+        if exposure_s <= 0:
+            self.at[which] = y
+            return y
+        end, average = _pair(chance[1], chance[2], 2 * d * exposure_s, 2 * d * exposure_s / 3, d * exposure_s)
         self.at[which] = y + end
         seen: Array = y + average
         return seen
 
-    def _pair(self, shape: tuple[int, ...], var_a: float, var_b: float, both: float) -> tuple[Array, Array]:
-        """Two Gaussian numbers of given variances and covariance."""
-        first = self._chance.standard_normal(shape)
-        second = self._chance.standard_normal(shape)
-        if var_a <= 0:
-            return np.zeros(shape), np.zeros(shape)
-        a = math.sqrt(var_a)
-        return a * first, both / a * first + math.sqrt(max(0.0, var_b - both**2 / var_a)) * second
+
+def _pair(
+    first: Array, second: Array, var_a: Array | float, var_b: Array | float, both: Array | float
+) -> tuple[Array, Array]:
+    """Two Gaussian numbers of given variances and covariance, made of two of variance 1."""
+    a = np.sqrt(var_a)
+    return a * first, both / a * first + np.sqrt(np.maximum(0.0, var_b - both**2 / var_a)) * second

@@ -119,15 +119,16 @@ def test_the_largest_stable_gain_is_where_stability_ends(delay):
 
 
 @pytest.mark.parametrize("exposure_s", [0.0, 1e-6, 0.004])
-def test_beads_in_traps_of_their_own_move_at_once_as_they_would_one_after_the_other(exposure_s):
+def test_beads_in_several_traps_move_at_once_as_they_would_trap_after_trap(exposure_s):
     places, stiffness = np.array([[0.0, 0], [9, 0], [0, 9]]), np.array([0.5, 2.0, 8.0])
-    at_once, in_turn = (Plant(BEAD, places[::-1] + 0.05, seed=4) for _ in range(2))
+    trap_of = np.array([2, 1, 0, 1])
+    at_once, in_turn = (Plant(BEAD, places[trap_of] + 0.05, seed=4) for _ in range(2))
     for _ in range(3):
         seen = at_once.frame(places, stiffness, 0.01, exposure_s)
         expected = np.empty_like(seen)
-        for trap, k in enumerate(stiffness.tolist()):
-            bead = np.arange(3) == 2 - trap
-            expected[bead] = in_turn._held(bead, places[trap], k, 0.01, exposure_s)
+        for trap in range(3):
+            bead = np.flatnonzero(trap_of == trap)
+            expected[bead] = in_turn._held(bead, trap_of[bead], places, stiffness, 0.01, exposure_s)
         assert seen == pytest.approx(expected, rel=1e-12, abs=1e-14)
         assert at_once.at == pytest.approx(in_turn.at, rel=1e-12, abs=1e-14)
 
