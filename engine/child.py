@@ -1,8 +1,7 @@
 """The first code of every process of a run: `python -P -m engine.child TARGET NAME PLAN`.
 
 Standard input is the life-line: its other end is held by the supervisor alone, so reading its end means that the
-supervisor is dead. Then the process is asked to stop, and leaves by force if it has not within `GRACE_S`; a module that
-has something to finish may name a `GRACE_S` of its own.
+supervisor is dead. Then the process is asked to stop, and leaves by force if it has not within the plan's `grace_s`.
 """
 
 from __future__ import annotations
@@ -22,15 +21,13 @@ from engine.process import Job
 from engine.shm.segment import SegmentError
 from engine.shm.status import ProcessState
 
-GRACE_S = 1.5
-
 
 class LifeLine:
     """Notices the death of the supervisor within milliseconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, grace_s: float) -> None:
         self._cut = threading.Event()
-        self.grace_s = GRACE_S
+        self._grace_s = grace_s
         self._thread = threading.Thread(target=self._watch, name="life-line", daemon=True)
         self._thread.start()
 
@@ -41,7 +38,7 @@ class LifeLine:
         while os.read(0, 4096):
             pass
         self._cut.set()
-        time.sleep(self.grace_s)
+        time.sleep(self._grace_s)
         os._exit(70)
 
 
@@ -50,8 +47,9 @@ def main() -> int:
     target, name, path = sys.argv[1:4]
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the terminal is the supervisor's to handle
-    life_line = LifeLine()
-    job = Job(Plan.read(Path(path)), name, life_line.is_cut)
+    plan = Plan.read(Path(path))
+    life_line = LifeLine(plan.process(name).grace_s)
+    job = Job(plan, name, life_line.is_cut)
     if job.process.nice:
         try:
             os.nice(job.process.nice)
@@ -59,7 +57,7 @@ def main() -> int:
             job.log("info", f"{name} runs at normal priority: {job.process.nice} is not allowed to this user")
     with job.rings:
         try:
-            return _run(job, target, life_line)
+            return _run(job, target)
         except RingtrackError as error:
             job.log_exception(error)
             sys.stderr.write(f"{error}\n")
@@ -72,13 +70,12 @@ def main() -> int:
             raise
 
 
-def _run(job: Job, target: str, life_line: LifeLine) -> int:
+def _run(job: Job, target: str) -> int:
     module_name, _, function = target.partition(":")
     # The block is taken over before anything slow is imported, so that the supervisor sees it start.
     job.status.open(os.getpid(), time.monotonic_ns(), ())
     module = importlib.import_module(module_name)
     job.status.open(os.getpid(), time.monotonic_ns(), getattr(module, "COUNTERS", ()))
-    life_line.grace_s = getattr(module, "GRACE_S", GRACE_S)
     status = getattr(module, function)(job)
     job.status.state = ProcessState.STOPPED
     return int(status or 0)

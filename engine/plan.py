@@ -43,6 +43,7 @@ class ProcessPlan(msgspec.Struct, frozen=True, kw_only=True):
     cores: tuple[int, ...] = ()  # pinned to these; empty: wherever the system likes
     vital: bool = True  # the run ends if it stays dead
     stall_s: float = 5.0  # no heartbeat for so long: killed and replaced
+    grace_s: float = 1.5  # its supervisor dead, it leaves within that, or by force
     options: dict[str, Any] = msgspec.field(default_factory=dict)
 
 

@@ -150,7 +150,7 @@ class Job:
 
     @property
     def orphaned(self) -> bool:
-        """The supervisor died: finish what is open and leave within 1.5 s, or what the module says (engine.child)."""
+        """The supervisor died: finish what is open and leave within `process.grace_s`."""
         return self._orphaned()
 
     @property

@@ -30,12 +30,12 @@ from recorders.crop_file import CropFile, corners, cut
 from recorders.crop_parts import last_frame_of
 from recorders.hdf5new import stopped_writing
 from recorders.inbox import NAME as INBOX
-from recorders.loop import COUNTERS, GRACE_S, record
+from recorders.loop import COUNTERS, record
 from recorders.parts import Position, part_path, part_paths
 from recorders.runfolder import RunFolder
 from recorders.tables import PAUSED, Table
 
-__all__ = ["COUNTERS", "GRACE_S", "CropRecorder", "main"]
+__all__ = ["COUNTERS", "CropRecorder", "main"]
 
 Cut = tuple[Table, NDArray[Any], tuple[Any, Any]]
 """The rows of a frame's chosen particles, their crops, and where these begin (y, x)."""

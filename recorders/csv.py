@@ -18,13 +18,13 @@ import numpy as np
 from engine.clocks import measure_utc_offset
 from engine.errors import MachineError
 from engine.process import Job
-from recorders.loop import AFTER_ALL, COUNTERS, GRACE_S, record
+from recorders.loop import AFTER_ALL, COUNTERS, record
 from recorders.parts import Position
 from recorders.room import gone
 from recorders.runfolder import RunFolder
 from recorders.tables import Table
 
-__all__ = ["COUNTERS", "GRACE_S", "CsvRecorder", "main"]
+__all__ = ["COUNTERS", "CsvRecorder", "main"]
 
 HEADER = "frame,particle_id,x,y,mass,ecc,size,signal,timestamp"
 COLUMNS = ("frame", "particle", "x", "y", "mass", "ecc", "size", "signal")

@@ -22,14 +22,14 @@ from engine.rows import State
 from recorders.hdf5file import DiskError, RunFile
 from recorders.hdf5new import leave
 from recorders.inbox import Inbox
-from recorders.loop import COUNTERS, GRACE_S, record
+from recorders.loop import COUNTERS, record
 from recorders.metadata import About
 from recorders.parts import Position, part_path, part_paths, position_before
 from recorders.runfolder import RunFolder
 from recorders.tables import Table
 from recorders.takes import OFF, ON
 
-__all__ = ["COUNTERS", "GRACE_S", "Hdf5Recorder", "main"]
+__all__ = ["COUNTERS", "Hdf5Recorder", "main"]
 
 
 class Hdf5Recorder:

@@ -40,7 +40,7 @@ LAST_CALL_S = 2.0
 ORPHANS_CALL_S = 5.0
 """The same where the supervisor is dead. 1000 frames of 1000 particles took 0.7 s (HDF5); a ring keeps 10 s of them."""
 GRACE_S = 7.0
-"""Of its modules: so long a recorder may take to leave when its supervisor died (engine.child)."""
+"""So long a recorder that is driven by `record` may take to leave when its supervisor died: `ProcessPlan.grace_s`."""
 
 
 class Recorder(Protocol):

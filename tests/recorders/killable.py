@@ -19,6 +19,7 @@ from engine.plan import Geometry, Plan, ProcessPlan
 from engine.rings import Rings
 from engine.shm.cursors import CursorTable
 from engine.shm.status import ProcessState
+from recorders.loop import GRACE_S
 from recorders.runfolder import RunFolder
 
 REPOSITORY = Path(__file__).parents[2]
@@ -62,6 +63,7 @@ class Recording:
                     block=0,
                     reader=-1 if of_frames else 0,
                     frame_reader=0 if of_frames else -1,
+                    grace_s=GRACE_S,
                 ),
             ),
         )
