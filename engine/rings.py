@@ -213,11 +213,10 @@ class Rings:
         return aligned(self._blocks_offset() + self.plan.geometry.blocks * BLOCK_BYTES, 4096)
 
     def _sizes(self) -> dict[str, int]:
-        geometry, camera = self.plan.geometry, self.plan.experiment.camera
-        frames = RingLayout(geometry.frame_slots, FRAME_META, np.dtype(camera.dtype), camera.shape_hw)
+        geometry = self.plan.geometry
         scratch = geometry.depth * aligned(geometry.scratch_bytes, 4096)
         return {
-            "frames": frames.bytes,
+            "frames": self._frame_layout().bytes,
             "results": self._result_layout().bytes,
             "work": aligned(self._unit_layout().bytes, 4096) + scratch,
             "state": TwoCopies.bytes(geometry.state_bytes),
