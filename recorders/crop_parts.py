@@ -141,7 +141,8 @@ def check_crops(first: Path, progress: Callable[[int, int], None] | None = None)
     """Read every crop, chunk by chunk, and compare it with its checksum: how many there are, and what is wrong."""
     faults: list[str] = []
     parts = list(parts_of_crops(first))
-    register_filter("crops")
+    if parts:
+        register_filter("crops")
     total, done = sum(len(rows) for _, rows in parts), 0
     for path, rows in parts:
         with opened(path) as file:

@@ -36,8 +36,8 @@ def create(path: Path) -> tuple[h5py.File, Path]:
 
 def cannot_be_written(folder: Path, error: OSError) -> MachineError:
     """The error that says so of the folder of a run."""
-    why = os.strerror(error.errno) if error.errno else str(error)
-    return MachineError(f"{folder} cannot be written: {why}. Set experiment.data to another folder.")
+    said = os.strerror(error.errno) if error.errno else str(error)
+    return MachineError(f"{folder} cannot be written: {said}. Set experiment.data to another folder.")
 
 
 def open_to_readers(file: h5py.File, making: Path, path: Path) -> int:

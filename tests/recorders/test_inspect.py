@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,12 @@ def test_a_whole_run(run: Path) -> None:
     assert [(s.version, s.first, s.last) for s in report.settings] == [(1, 0, 1), (2, 5, 6)]
     assert [(x.first, x.last, x.step) for x in report.losses] == [(2, 4, "camera"), (7, 7, "camera")]
     assert report.events == {"recording started": 1, "settings": 1, "sequence": 1}
+
+
+def test_a_run_without_pixels_needs_nothing_to_decode_them(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for extra in ("hdf5plugin", "imagecodecs", "tifffile"):
+        monkeypatch.setitem(sys.modules, extra, None)  # as if it were not installed
+    assert inspect(run).faults == []
 
 
 def test_it_can_be_shown(run: Path) -> None:
