@@ -24,7 +24,9 @@ from engine.shm.cursors import CursorTable, Gap
 from engine.shm.segment import Segment
 from engine.shm.steps import run
 from engine.shm.wakeup import LONGEST_S
-from tests.engine.shm.shm_model import IDLE, Life, SegmentMemory, World
+from tests.engine.shm.shm_model import World
+from tests.engine.shm.shm_model_actors import IDLE, Life
+from tests.engine.shm.shm_model_memory import SegmentMemory
 
 FRAMES = 16
 LIMIT_S = 60.0

@@ -11,74 +11,47 @@ The checks run while the world moves (`Forbidden` is raised at once) and at its 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.shm import units as units_module
 from engine.shm.atomics import LINE
-from engine.shm.cursors import CursorTable, FollowingReader, Gap, LiveReader, LosslessReader
-from engine.shm.frame_ring import Blocked, FrameWriter
+from engine.shm.cursors import CursorTable, Gap
 from engine.shm.ledger import Ledger
 from engine.shm.result_ring import TwoCopies
-from engine.shm.ring import CURSORS, NEWEST, READERS, OverrunError, Ring, RingLayout
-from engine.shm.segment import Segment
-from engine.shm.units import OldestUnfinished, Unit, UnitLayout, Units, UnitState
-
-R = TypeVar("R")
-Life = Generator[str, None, None]
-PIXELS, ROWS = 4, 3
-FRAME = np.dtype([("counter", "<i8"), ("ledger", "<i8")])
-RESULT = np.dtype([("counter", "<i8"), ("rows", "<i8"), ("failed", "<i8")])
-ROW = np.dtype([("value", "<i8"), ("identity", "<i8")])
-LOSS = np.dtype([("first", "<i8"), ("last", "<i8"), ("cause", "<i8")])
-AT_CAMERA, RING_FULL = 1, 2
-DIES = "dies here, whoever does it"
-IDLE = "idle"
-
-
-class Forbidden(AssertionError):
-    """Something happened that the protocol rules out."""
-
-
-class Memory:
-    """A stand-in for a segment, over ordinary bytes."""
-
-    def __init__(self, size: int, shared: npt.NDArray[np.int64] | None = None) -> None:
-        self.name = "memory"
-        self.owner = shared is None
-        self._words = np.zeros(-(-size // 8), np.int64) if shared is None else shared
-
-    def attached(self) -> Memory:
-        """As a process that did not make it sees it."""
-        return Memory(0, self._words)
-
-    def words(self, offset: int, count: int) -> npt.NDArray[np.int64]:
-        return np.frombuffer(self._words, np.int64, count, offset)
-
-    def array(self, offset: int, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
-        return np.frombuffer(self._words, dtype, int(np.prod(shape)), offset).reshape(shape)
-
-
-class SegmentMemory(Memory):
-    """A real segment, used in the same way by processes that were forked from the one that made it."""
-
-    def __init__(self, segment: Segment, owner: bool = True) -> None:
-        self.name = segment.name
-        self.owner = owner
-        self._segment = segment
-
-    def attached(self) -> SegmentMemory:
-        return SegmentMemory(self._segment, owner=False)
-
-    def words(self, offset: int, count: int) -> npt.NDArray[np.int64]:
-        return self._segment.words(offset, count)
-
-    def array(self, offset: int, shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
-        return self._segment.array(offset, shape, dtype)
+from engine.shm.ring import CURSORS, NEWEST, READERS, Ring, RingLayout
+from engine.shm.units import Unit, UnitLayout, Units, UnitState
+from tests.engine.shm.shm_model_actors import (
+    AT_CAMERA,
+    DIES,
+    IDLE,
+    Life,
+    following,
+    frame_recorder,
+    linker,
+    live_reader,
+    receiver,
+    result_recorder,
+    tracker,
+)
+from tests.engine.shm.shm_model_memory import (
+    FRAME,
+    LOSS,
+    PIXELS,
+    RESULT,
+    ROW,
+    ROWS,
+    Forbidden,
+    Memory,
+    WatchedRing,
+    at_camera,
+    linked,
+    rows_of,
+)
 
 
 @dataclass
@@ -101,19 +74,6 @@ class Recording:
 
     kept: list[tuple[int, Any]] = field(default_factory=list)  # place and copy, in the order of flushing
     gaps: list[Gap] = field(default_factory=list)
-
-
-def pixel(counter: int, index: int) -> int:
-    return 1000 * counter + 7 * index
-
-
-def rows_of(counter: int) -> list[int]:
-    total = sum(pixel(counter, i) for i in range(PIXELS))
-    return [total + i for i in range(ROWS)]
-
-
-def linked(state: int, counter: int) -> int:
-    return (31 * state + counter + 1) % (1 << 40)
 
 
 class World:
@@ -160,15 +120,15 @@ class World:
         self.result_recording, self.frame_recording = Recording(), Recording()
         self.seen = Counter[str]()
         self.actors = {
-            "receiver": Actor(self._receiver),
-            "linker": Actor(self._linker),
-            "result recorder": Actor(self._result_recorder),
-            "frame recorder": Actor(self._frame_recorder),
-            "following": Actor(self._following),
-            "live": Actor(self._live_reader),
+            "receiver": Actor(partial(receiver, self)),
+            "linker": Actor(partial(linker, self)),
+            "result recorder": Actor(partial(result_recorder, self)),
+            "frame recorder": Actor(partial(frame_recorder, self)),
+            "following": Actor(partial(following, self)),
+            "live": Actor(partial(live_reader, self)),
         }
         for worker in range(workers):
-            self.actors[f"tracker {worker}"] = Actor(lambda worker=worker: self._tracker(worker), worker=worker)
+            self.actors[f"tracker {worker}"] = Actor(partial(tracker, self, worker), worker=worker)
         for actor in self.actors.values():
             actor.life = actor.start()
 
@@ -274,210 +234,24 @@ class World:
         assert set(merged) | missing == set(places), "a recorder does not know of some places"
         return merged
 
-    # ---- the actors
+    # ---- as its actors see it
 
-    def _receiver(self) -> Life:
-        frames, results, units = self._frames(), self._results(), self._units()
-        ledger = Ledger(self._ledger_memory.attached(), 0, 256, LOSS)
-        writer = FrameWriter(frames, results, units, self.hold_s, lambda: self.now)
-        while True:
-            meta, record = writer.last_meta(), ledger.last()
-            known = [int(meta["counter"][0])] if meta is not None else []
-            known += [int(record["last"][0])] if record is not None else []
-            counter = max(known, default=-1) + 1
-            if counter >= self.total:
-                yield IDLE
-            elif at_camera(counter):
-                yield from ledger._append((counter, counter, AT_CAMERA))
-            else:
-                claim = yield from writer.try_claim(self.live)
-                if claim is Blocked.TRACKERS and self.live:
-                    yield from ledger._append((counter, counter, RING_FULL))
-                elif isinstance(claim, Blocked):
-                    yield IDLE
-                else:
-                    for i in range(PIXELS):
-                        claim.pixels[i] = pixel(counter, i)
-                        yield "filling"
-                    claim.meta["counter"], claim.meta["ledger"] = counter, ledger.count
-                    yield from writer.publication(claim)
+    def attach_frames(self) -> Ring:
+        return WatchedRing(self, self._frames_memory.attached(), self._layouts[0], is_frames=True)
 
-    def _tracker(self, worker: int) -> Life:
-        frames, results, units = self._frames(), self._results(), self._units()
-        oldest = OldestUnfinished(units, results.newest + 1)
-        incarnation = units.incarnation(worker)
-        while True:
-            newest = frames.newest
-            unit = yield from units.claim(oldest.look(newest), newest, worker, incarnation)
-            if unit is None:
-                yield IDLE
-                continue
-            self._check_claim(worker, unit)
-            self.in_hand[worker] = unit
-            if (yield from self._work(unit, frames, results)):
-                for step in units.done(unit):
-                    if step == "unit.5":
-                        del self.in_hand[worker]
-                    yield step
-            else:
-                self.failures[unit.place, unit.step, unit.index] += 1
-                units.failed(unit)
-                del self.in_hand[worker]
+    def attach_results(self) -> Ring:
+        return WatchedRing(self, self._results_memory.attached(), self._layouts[1], is_frames=False)
 
-    def _work(self, unit: Unit, frames: Ring, results: Ring) -> Generator[str, None, bool]:
-        scratch = self.scratch[unit.place % len(self.scratch)]
-        counter = int(frames.record(unit.place)["counter"][0])
-        step, index, how = self.poison.get(counter, (-1, -1, ""))
-        if (unit.step, unit.index) == (step, index) and not unit.mark_only:
-            if how == "raises":
-                return False
-            yield DIES
-        if unit.step == 0:
-            half = range(unit.index * PIXELS // 2, (unit.index + 1) * PIXELS // 2)
-            scratch[unit.index] = 0
-            for i in half:
-                scratch[unit.index] += int(frames.payload(unit.place)[i])
-                yield "tile"
-            expected = sum(pixel(counter, i) for i in half)
-            if scratch[unit.index] != expected or frames.record(unit.place)["counter"] != counter:
-                raise Forbidden(f"the frame of {unit} was overwritten under a living worker")
-        elif unit.step == 1:
-            scratch[2] = scratch[0]
-            yield "whole"
-            scratch[2] += scratch[1]
-        else:
-            yield from results.open(unit.place, "result")
-            record, rows = results.record(unit.place), results.payload(unit.place)
-            record["counter"] = counter
-            record["failed"] = unit.mark_only
-            record["rows"] = 0 if unit.mark_only else ROWS
-            for i in range(0 if unit.mark_only else ROWS):
-                rows["identity"][i] = -1
-                rows["value"][i] = scratch[2] + i
-                yield "row"
-        return True
-
-    def _linker(self) -> Life:
-        results, units = self._results(), self._units()
-        state = TwoCopies(self._state_memory.attached(), 0, 16)
-        while True:
-            place = results.newest + 1
-            if not units.is_finished(place):
-                yield IDLE
-                continue
-            yield "link.1"
-            old = state.in_force(place - 1).view(np.int64)
-            copy = yield from state.begin(place)
-            new = copy.view(np.int64)
-            record, rows = results.record(place), results.payload(place)
-            new[0] = old[0] if record["failed"][0] else linked(int(old[0]), int(record["counter"][0]))
-            yield "linking"
-            for i in range(int(record["rows"][0])):
-                rows["identity"][i] = new[0]
-                yield "linking"
-            state.end(place)
-            yield from results.commit(place, "link")
-
-    def _result_recorder(self) -> Life:
-        return self._recorder(self._results(), self.result_recording, self._copy_of_result)
-
-    def _frame_recorder(self) -> Life:
-        return self._recorder(self._frames(), self.frame_recording, self._copy_of_frame)
-
-    def _recorder(self, ring: Ring, recording: Recording, copy_of: Callable[..., Any]) -> Life:
-        reader = LosslessReader(ring, 0)
-        buffer: list[tuple[int, Any]] = []
-        gaps: list[Gap] = []
-        last = -1
-        while True:
-            found = reader.next(0)
-            if isinstance(found, int):
-                place = last = found
-                try:
-                    buffer.append((place, (yield from copy_of(ring, place))))
-                except OverrunError:
-                    gaps.append(reader.overrun(place))
-            elif found is not None:
-                gaps.append(found)
-                last = found.last
-            if (found is None and (buffer or gaps)) or len(buffer) >= 2:
-                yield "flush"
-                recording.kept.extend(buffer)
-                recording.gaps.extend(gaps)
-                buffer, gaps = [], []
-                yield from reader._done(last)
-            yield IDLE if found is None else "reading"
-
-    def _following(self) -> Life:
-        ring = self._results()
-        reader, newest = _at_rest(ring, lambda: FollowingReader(ring))
-        expected = newest + 1
-        while True:
-            found = reader.next(0)
-            if isinstance(found, Gap):
-                assert found.first == expected
-                expected = found.last + 1
-            elif found is not None:
-                assert found == expected
-                expected += 1
-                yield "reading"
-                try:
-                    yield from self._copy_of_result(ring, found)
-                except OverrunError:
-                    assert reader.overrun(found) == Gap(found, found)
-            yield IDLE if found is None else "reading"
-
-    def _live_reader(self) -> Life:
-        ring, got = self._frames(), 0
-        reader, began = _at_rest(ring, lambda: LiveReader(ring))
-        while True:
-            found = reader.next(0)
-            if found is not None:
-                got += 1
-                assert found - began == got + reader.passed_over
-                yield "reading"
-                try:
-                    yield from self._copy_of_frame(ring, found)
-                except OverrunError:
-                    self.seen["live reader overrun"] += 1
-            yield IDLE if found is None else "reading"
-
-    def _copy_of_result(self, ring: Ring, place: int) -> Generator[str, None, Any]:
-        with ring.view(place) as entry:
-            counter = int(entry.meta["counter"])
-            rows = []
-            for i in range(int(entry.meta["rows"])):
-                yield "looking"
-                rows.append((int(entry.data["value"][i]), int(entry.data["identity"][i])))
-            failed = bool(entry.meta["failed"])
-        identity = rows[0][1] if rows else 0
-        if rows != [(value, identity) for value in rows_of(counter)][: 0 if failed else ROWS] or identity < 0:
-            raise Forbidden(f"place {place}: a view that was called good is not of one place: {counter} {rows}")
-        return counter, failed, rows
-
-    def _copy_of_frame(self, ring: Ring, place: int) -> Generator[str, None, int]:
-        with ring.view(place) as entry:
-            counter = int(entry.meta["counter"])
-            pixels = []
-            for i in range(PIXELS):
-                yield "looking"
-                pixels.append(int(entry.data[i]))
-        if pixels != [pixel(counter, i) for i in range(PIXELS)]:
-            raise Forbidden(f"place {place}: a view that was called good is not of one frame: {counter} {pixels}")
-        return counter
-
-    # ---- inside
-
-    def _frames(self) -> Ring:
-        return _WatchedRing(self, self._frames_memory.attached(), self._layouts[0], is_frames=True)
-
-    def _results(self) -> Ring:
-        return _WatchedRing(self, self._results_memory.attached(), self._layouts[1], is_frames=False)
-
-    def _units(self) -> Units:
+    def attach_units(self) -> Units:
         return Units(self._work_memory.attached(), 0, self._unit_layout)
 
-    def _check_claim(self, worker: int, unit: Unit) -> None:
+    def attach_ledger(self) -> Ledger:
+        return Ledger(self._ledger_memory.attached(), 0, 256, LOSS)
+
+    def attach_state(self) -> TwoCopies:
+        return TwoCopies(self._state_memory.attached(), 0, 16)
+
+    def check_claim(self, worker: int, unit: Unit) -> None:
         depth = self._unit_layout.depth
         for other, held in self.in_hand.items():
             same_row = held.place % depth == unit.place % depth
@@ -485,6 +259,8 @@ class World:
                 raise Forbidden(f"{unit} was handed out while a worker that was not reaped has {held}")
             if other != worker and held.place == unit.place and unit.mark_only:
                 raise Forbidden(f"place {unit.place} is marked while a worker that was not reaped has {held}")
+
+    # ---- inside
 
     def _begin_at(self, place: int) -> None:
         """As if so many places had come and gone."""
@@ -513,38 +289,3 @@ class World:
                 place = near - (near - (word >> units_module._PLACE_AT) & units_module._PLACE_MASK)
                 found.append((place, step, number - layout.first_of_step[step]))
         return found
-
-
-class _WatchedRing(Ring):
-    """A ring that does not let a slot be overwritten that somebody has a right to."""
-
-    def __init__(self, world: World, memory: Memory, layout: RingLayout, is_frames: bool) -> None:
-        super().__init__(memory, layout)
-        self._world = world
-        self._is_frames = is_frames
-
-    def invalidate(self, place: int) -> None:
-        gone = place - self.slots
-        world, cursors = self._world, CursorTable(self)
-        if not world.live and cursors.cursor(0) < gone:
-            raise Forbidden(f"place {gone} is overwritten, its lossless reader is at {cursors.cursor(0)}")
-        if gone > self.newest:
-            raise Forbidden(f"place {gone} is overwritten, {self.newest} is the newest published")
-        for held in world.in_hand.values():
-            if self._is_frames and held.place <= gone:
-                raise Forbidden(f"place {gone} is overwritten, a worker has {held}")
-        super().invalidate(place)
-
-
-def _at_rest(ring: Ring, make: Callable[[], R]) -> tuple[R, int]:
-    """A new reader and the place that was the newest when it was made: others may write meanwhile."""
-    while True:
-        newest = ring.newest
-        reader = make()
-        if ring.newest == newest:
-            return reader, newest
-
-
-def at_camera(counter: int) -> bool:
-    """Whether the camera itself skipped this counter."""
-    return counter % 7 == 3

@@ -16,7 +16,7 @@ import pytest
 import engine
 from tests.crashing import CrashPlan, steps_in_source
 from tests.engine.shm import crash_runs, test_versions
-from tests.engine.shm.shm_model import DIES
+from tests.engine.shm.shm_model_actors import DIES
 
 PACKAGES = Path(engine.__file__).parents[1]
 

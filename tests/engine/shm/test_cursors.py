@@ -13,7 +13,7 @@ from engine.shm.frame_ring import Blocked, Claim, FrameWriter
 from engine.shm.ring import OverrunError, Ring, RingLayout
 from engine.shm.steps import run
 from engine.shm.units import OldestUnfinished, UnitLayout, Units
-from tests.engine.shm.shm_model import Memory
+from tests.engine.shm.shm_model_memory import Memory
 
 SLOTS = 8
 HOLD_S = 3.0

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from tests.engine.shm.shm_model import DIES, World
+from tests.engine.shm.shm_model import World
+from tests.engine.shm.shm_model_actors import DIES
 
 ACTORS = (
     "receiver", "linker", "result recorder", "frame recorder", "following", "live", "tracker 0", "tracker 1",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.shm.ledger import Ledger, LedgerOverrunError
 from engine.shm.status import BLOCK_BYTES, Command, ProcessState, StatusBlock, bin_of, quantiles_ms, top_of
-from tests.engine.shm.shm_model import Memory
+from tests.engine.shm.shm_model_memory import Memory
 
 
 def blocks() -> tuple[StatusBlock, StatusBlock]:
