@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+import msgspec
 import numpy as np
 
 
@@ -62,3 +63,12 @@ LOSS = np.dtype(
         ("cause", "<i4"),  # Cause
     ]
 )
+
+
+class LostRange(msgspec.Struct, frozen=True):
+    """Frame numbers lost at one step for one reason, both ends included, in the words of reports."""
+
+    first: int
+    last: int
+    step: str
+    cause: str

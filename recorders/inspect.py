@@ -14,6 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from engine.accounting import LostRange
 from engine.rows import FILTERS
 from recorders import h5clear
 from recorders.crop_parts import check_crops
@@ -21,7 +22,7 @@ from recorders.image_check import ImageCheck, check_images
 from recorders.join import accounting, lost_ranges
 from recorders.metadata import read_group
 from recorders.parts import BLOCK_ROWS, Part, RunError, frame_blocks, opened, owned_blocks, part_paths, read_parts
-from recorders.report import Loss, Report, SettingsStretch, StepAccount
+from recorders.report import Report, SettingsStretch, StepAccount
 from recorders.run import Run
 from recorders.runfolder import RunFolder
 from recorders.tables import FRAMES, LOST, NO_CODE, PAUSED, Table
@@ -84,7 +85,7 @@ def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None
         latency_ms=_latency_ms(arrived),
         accounting=[StepAccount(bytes(row["step"]).decode(), *row.tolist()[1:]) for row in steps],
         losses=[
-            Loss(int(r["first"]), int(r["last"]), bytes(r["step"]).decode(), bytes(r["cause"]).decode())
+            LostRange(int(r["first"]), int(r["last"]), bytes(r["step"]).decode(), bytes(r["cause"]).decode())
             for r in all_losses
         ],
         settings=_settings(arrived),

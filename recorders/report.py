@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from engine.accounting import LostRange
+
 SHOWN = 12
 """Losses shown in the text; the JSON has them all."""
-
-
-class Loss(msgspec.Struct, frozen=True):
-    """A range of lost frame numbers, both ends included."""
-
-    first: int
-    last: int
-    step: str
-    cause: str
 
 
 class StepAccount(msgspec.Struct, frozen=True, rename={"in_": "in"}):
@@ -66,7 +59,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     overflow: int
     latency_ms: dict[str, float]  # from received to published
     accounting: list[StepAccount]
-    losses: list[Loss]
+    losses: list[LostRange]
     settings: list[SettingsStretch]
     events: dict[str, int]
     faults: list[str]

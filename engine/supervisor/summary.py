@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from engine.accounting import CAUSE_WORDS, Cause, Step
+from engine.accounting import CAUSE_WORDS, Cause, LostRange, Step
 from engine.rings import Rings
 from engine.shm.ledger import LedgerOverrunError
 from engine.shm.status import quantiles_ms
@@ -19,15 +19,6 @@ from engine.supervisor.children import Child
 
 FORCED = 130
 """Exit status of a run that was stopped by force."""
-
-
-class LostRange(msgspec.Struct, frozen=True):
-    """Frame numbers lost at one step for one reason, both ends included."""
-
-    first: int
-    last: int
-    step: str
-    cause: str
 
 
 class StepAccount(msgspec.Struct, frozen=True):

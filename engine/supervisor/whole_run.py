@@ -20,6 +20,7 @@ import msgspec
 
 from bridge.web.access import page_lines
 from engine import runs
+from engine.accounting import LostRange
 from engine.addresses import parse_address
 from engine.clocks import measure_utc_offset
 from engine.errors import MachineError, SettingsError
@@ -34,7 +35,7 @@ from engine.supervisor.children import Child
 from engine.supervisor.console import StatusLine
 from engine.supervisor.overheard import Overheard
 from engine.supervisor.planning import make_plan
-from engine.supervisor.summary import FORCED, LostRange, Recording, RunSummary, Truth, read_truth, summarise
+from engine.supervisor.summary import FORCED, Recording, RunSummary, Truth, read_truth, summarise
 from engine.supervisor.supervise import Phase, Supervisor
 from engine.supervisor.template import Template
 

@@ -16,13 +16,14 @@ import pytest
 from rich.console import Console
 
 from engine import cli, runs
+from engine.accounting import LostRange
 from engine.cli.account import account_text
 from engine.cli.choose import choose
 from engine.experiment import Experiment
 from engine.plan import Geometry, Plan, ProcessPlan
 from engine.process import Log
 from engine.rings import Rings
-from engine.supervisor.summary import LostRange, RunSummary, StepAccount
+from engine.supervisor.summary import RunSummary, StepAccount
 
 GEOMETRY = Geometry(
     frame_slots=4, result_slots=4, depth=4, units_of_step=(1,), scratch_bytes=64, state_bytes=4096, blocks=4
