@@ -26,7 +26,7 @@ def filters(level: int) -> dict[str, Any]:
 def register_filter(what: str) -> None:
     """Let h5py read such datasets. Raises RunError, of `what` is in them, if hdf5plugin is missing."""
     try:
-        import hdf5plugin  # noqa: F401  it registers the filter
+        import hdf5plugin  # noqa: F401  registers the filter
     except ImportError:
         raise RunError(f"the {what} are compressed by Zstandard: pip install hdf5plugin") from None
 

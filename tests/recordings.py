@@ -20,7 +20,7 @@ STORM = FOLDER / "storm_u16" / "storm_bg_sub_u16.tif"
 def frames(path: Path) -> NDArray[Any]:
     """All frames of a recording; skips the test, saying so, where the recording is not there."""
     if not path.exists():
-        pytest.skip(f"NO RECORDING: {path} is missing, so this test on real frames did not run")
+        pytest.skip(f"NOT TESTED: real frames ({path} is missing: RINGTRACK_DATA names the folder of recordings)")
     import tifffile
 
     stack: NDArray[np.unsignedinteger] = tifffile.imread(path)

@@ -242,7 +242,7 @@ def test_what_others_left_in_the_folder_of_the_archive_is_not_touched(tmp_path: 
 def test_above_the_mark_files_are_moved_to_the_disk_with_more_room(tmp_path: Path) -> None:
     shm = Path("/dev/shm")
     if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("NO SECOND DISK: moving files from a RAM disk was NOT tested")
+        pytest.skip("NOT TESTED: moving files from a RAM disk (/dev/shm is on the disk of --basetemp: name another)")
     ram = shm / f"archive-test-{os.getpid()}"
     ram.mkdir()
     try:

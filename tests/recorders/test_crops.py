@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import h5py
-import hdf5plugin  # noqa: F401  as a reader would
+import hdf5plugin  # noqa: F401  registers the filter, as a reader would
 import numpy as np
 import pytest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import h5py
-import hdf5plugin  # noqa: F401  as a reader would
+import hdf5plugin  # noqa: F401  registers the filter, as a reader would
 import numpy as np
 import pytest
 

@@ -186,7 +186,7 @@ def test_a_disk_that_fails_in_the_middle_leaves_the_old_file(record: Any, monkey
 
 
 def test_images_are_linked_again_and_checked(record: Any) -> None:
-    import hdf5plugin  # noqa: F401  as a reader would
+    import hdf5plugin  # noqa: F401  registers the filter, as a reader would
 
     first = record(range(6))
     pixels = images(first.parent, range(6))

@@ -74,7 +74,7 @@ class Story:
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     if not HAS_DISPLAY:
-        pytest.skip("Xvfb or tkinter is not installed (scripts/debian-tools.sh)")
+        pytest.skip("NOT TESTED: the monitor's window (no Xvfb, or no tkinter: scripts/debian-tools.sh)")
     story = Story()
     story.folder = tmp_path_factory.mktemp("monitor")
     lab = Laboratory(story.folder)
@@ -121,7 +121,7 @@ def test_the_display_shows_the_window_with_particles_marked(story: Story) -> Non
 
 def test_qt_does_the_same(story: Story) -> None:
     if not HAS_QT:
-        pytest.skip("PySide6 is not installed")
+        pytest.skip("NOT TESTED: the monitor's window with Qt (pip install PySide6-Essentials)")
     assert story.qt["pictures"] > 3
     assert len(list((story.folder / "qt").glob("monitor_*.png"))) == 3
     assert [story.qt[f"tab {tab}"] for tab in ("Motion", "Trap", "Run")] == ["Motion", "Trap", "Run"]

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import h5py
-import hdf5plugin  # noqa: F401  as a reader would
+import hdf5plugin  # noqa: F401  registers the filter, as a reader would
 import numpy as np
 import pandas as pd
 import pytest

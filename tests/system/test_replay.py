@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import hdf5plugin  # noqa: F401  for the link to the images
+import hdf5plugin  # noqa: F401  registers the filter: the link to the images is followed
 import msgspec
 import numpy as np
 import pytest
