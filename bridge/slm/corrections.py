@@ -8,8 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-PERIOD = 256
-"""Levels of a phase of 2π before the look-up table."""
+from bridge.slm.levels import PERIOD, Levels
 
 
 def zernike(coefficients: Mapping[tuple[int, int], float], height: int, width: int) -> NDArray[np.float32]:
@@ -40,7 +39,7 @@ class Modulator:
 
     def __init__(
         self, height: int, width: int, *, add_rad: NDArray[np.floating] | None = None,
-        table: NDArray[np.uint8] | None = None,
+        table: Levels | None = None,
     ) -> None:  # fmt: skip
         """`add_rad` `(height, width)`: flatness plus wavefront; `table`: 256 levels. Raises ValueError."""
         if add_rad is not None and add_rad.shape != (height, width):
@@ -52,7 +51,7 @@ class Modulator:
         if add_rad is not None:
             self._add = (np.rint(add_rad / (2 * math.pi) * PERIOD).astype(np.int64) % PERIOD).astype(np.uint8)
 
-    def levels(self, phase: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def levels(self, phase: Levels) -> Levels:
         """What the display is given for levels of phase; adding wraps at 2π by itself."""
         out = phase if self._add is None else phase + self._add
         return out if self._table is None else self._table[out]

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bridge.slm.kernels import paint
+from bridge.slm.levels import Levels, no_phase, phase_of
 
 Phase = NDArray[np.float32]
 Field = NDArray[np.complex64]
@@ -68,12 +69,16 @@ class Holograms:
 
     def superposition(self, traps: Sequence[Trap]) -> Phase:
         """Phase in radians, -π to π; all zero (a mirror: the light stays in the zero order) without traps."""
-        levels, step = self._levels(traps), 2 * math.pi / 256
-        return ((levels.astype(np.float32) - 128) * np.float32(step)).astype(np.float32)
+        return phase_of(self.superposition_levels(traps))
 
-    def superposition_levels(self, traps: Sequence[Trap]) -> NDArray[np.uint8]:
-        """The same as 256 levels of a period (level 128 is phase 0), half as expensive: what displays take."""
-        return self._levels(traps)
+    def superposition_levels(self, traps: Sequence[Trap]) -> Levels:
+        """The same as levels, half as expensive: what displays take."""
+        if not traps:
+            return no_phase(self.height, self.width)
+        of_v, of_u = self.phasors(traps)
+        weights = self.weights if len(self.weights) == len(traps) else np.ones(len(traps))
+        coefficients = _amplitudes(traps) * weights * np.exp(1j * self._kept(len(traps)))
+        return paint(coefficients[:, None] * of_v, of_u)
 
     def weighted(self, traps: Sequence[Trap], iterations: int = 10) -> Phase:
         """Phase in radians by weighted Gerchberg-Saxton."""
@@ -115,14 +120,6 @@ class Holograms:
         relative = intensity / _amplitudes(traps) ** 2
         uniformity = 1 - (relative.max() - relative.min()) / (relative.max() + relative.min())
         return Quality(float(intensity.sum()), float(uniformity), intensity.tolist())
-
-    def _levels(self, traps: Sequence[Trap]) -> NDArray[np.uint8]:
-        if not traps:
-            return np.full((self.height, self.width), 128, np.uint8)
-        of_v, of_u = self.phasors(traps)
-        weights = self.weights if len(self.weights) == len(traps) else np.ones(len(traps))
-        coefficients = _amplitudes(traps) * weights * np.exp(1j * self._kept(len(traps)))
-        return paint(coefficients[:, None] * of_v, of_u)
 
     def _kept(self, count: int) -> Array:
         more = count - len(self._phases)

@@ -13,17 +13,18 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from bridge.slm.levels import NO_PHASE, PERIOD, Levels
+
 Reals = NDArray[np.float32]
-Levels = NDArray[np.uint8]
 Complex = NDArray[np.complexfloating]
 
 ROWS = 64
-_LIGHT = np.exp(2j * math.pi * (np.arange(256) - 128) / 256).astype(np.complex64)
-"""What a level makes of the light; level 128 is phase 0."""
+_LIGHT = np.exp(2j * math.pi * (np.arange(PERIOD) - NO_PHASE) / PERIOD).astype(np.complex64)
+"""What a level makes of the light."""
 
 
 def paint(of_v: Complex, of_u: Complex) -> Levels:
-    """The argument of Σ v u over the traps, as levels of 2π/256.
+    """The argument of Σ v u over the traps, as levels.
 
     Factors of the rows `(traps, height)` and of the columns `(traps, width)`; gives `(height, width)`.
     """
@@ -63,7 +64,7 @@ def project(levels: Levels, of_v: Complex, of_u: Complex) -> NDArray[np.complex1
 
 @njit(cache=True, fastmath=True, error_model="numpy")  # no check for zero, which would keep it from vectors
 def _to_levels(re: Reals, im: Reals, levels: Levels) -> None:
-    """Arguments as levels of 2π/256, by a polynomial of the arc tangent."""
+    """Arguments as levels (256/2π of them a radian, to the nearest), by a polynomial of the arc tangent."""
     f32 = np.float32
     for i in range(re.shape[0]):
         a, b = abs(re[i]), abs(im[i])

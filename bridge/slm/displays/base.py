@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from bridge.slm.hologram import Trap
-
-Levels = NDArray[np.uint8]
+from bridge.slm.levels import Levels
 
 
 class DisplayError(Exception):

@@ -6,13 +6,11 @@ resolution. Map and look-up table are ours, so the driver is given the phase of 
 
 from __future__ import annotations
 
-import math
 from importlib import import_module
 from typing import Any
 
-import numpy as np
-
 from bridge.slm.displays.base import DisplayError, Picture
+from bridge.slm.levels import Levels, no_phase, phase_of
 
 
 class Vendor:
@@ -47,7 +45,7 @@ class Vendor:
         self._write(picture.levels)
 
     def blank(self) -> None:
-        self._write(np.full((self._height, self._width), 128, np.uint8))
+        self._write(no_phase(self._height, self._width))
 
     def look(self) -> None:
         """A driver has no question that would tell."""
@@ -60,11 +58,10 @@ class Vendor:
             except Exception:  # it is gone either way
                 return
 
-    def _write(self, levels: Any) -> None:
+    def _write(self, levels: Levels) -> None:
         if self._slm is None:
             raise DisplayError(f"{self._driver} is not open")
-        phase = (levels.astype(np.float32) - 128) * np.float32(2 * math.pi / 256)
         try:
-            self._slm.set_phase(phase, settle=False)
-        except Exception as error:
+            self._slm.set_phase(phase_of(levels), settle=False)
+        except Exception as error:  # whatever a vendor's kit raises
             raise DisplayError(f"{self._driver}: {error}") from None

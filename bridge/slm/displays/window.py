@@ -9,11 +9,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import numpy as np
-
-from bridge.slm.displays.base import DisplayError, Levels, Picture
-
-NO_PHASE = 128
+from bridge.slm.displays.base import DisplayError, Picture
+from bridge.slm.levels import Levels, no_phase
 
 
 class Window:
@@ -62,7 +59,7 @@ class Window:
         self._paint(picture.levels)
 
     def blank(self) -> None:
-        self._paint(np.full((self._height, self._width), NO_PHASE, np.uint8))
+        self._paint(no_phase(self._height, self._width))
 
     def look(self) -> None:
         for event in self._pygame.event.get():
