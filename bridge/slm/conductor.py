@@ -177,7 +177,7 @@ class Conductor:
         if len(self.traps) >= MOST_TRAPS:
             raise SettingsError(f"slm trap: {MOST_TRAPS} traps are the most")
         self._power(intensity)
-        self._room(at, ())
+        self._room(at)
         if particle is not None and any(held.particle == particle for held in self.traps.values()):
             raise SettingsError(f"slm trap: particle {particle} is in a trap already")
         made = HeldTrap(number, Controller(self.rules.feedback, at), intensity, z)
@@ -198,7 +198,7 @@ class Conductor:
         for particle, at in zip(seen.ids.tolist(), seen.at):
             if len(made) >= most or len(self.traps) >= MOST_TRAPS:
                 break
-            if particle in taken or self._closest(at, ()) < max(self.rules.clearance, self.rules.farthest):
+            if particle in taken or self._closest(at) < max(self.rules.clearance, self.rules.farthest):
                 continue
             made.append(self.trap(float(at[0]), float(at[1]), intensity=intensity)["trap"])
         return {"traps": made}
@@ -322,12 +322,12 @@ class Conductor:
         if limit and power > limit * (1 + 1e-9):
             raise SettingsError(f"slm: power {power:g} would be above slm.greatest_power = {limit:g}")
 
-    def _closest(self, at: Array, but: tuple[int, ...]) -> float:
-        others = [trap.target for trap in self.traps.values() if trap.number not in but]
-        return float(np.linalg.norm(np.array(others) - at, axis=1).min()) if others else math.inf
+    def _closest(self, at: Array) -> float:
+        targets = [trap.target for trap in self.traps.values()]
+        return float(np.linalg.norm(np.array(targets) - at, axis=1).min()) if targets else math.inf
 
-    def _room(self, at: Array, but: tuple[int, ...]) -> None:
-        if (distance := self._closest(at, but)) < self.rules.clearance:
+    def _room(self, at: Array) -> None:
+        if (distance := self._closest(at)) < self.rules.clearance:
             raise SettingsError(
                 f"slm: a trap is {distance:.1f} px from there; slm.clearance is {self.rules.clearance:g}"
             )
