@@ -71,7 +71,8 @@ class Desk:
         """The result and its arrays. Raises Later, SettingsError (what was asked for is wrong), RingtrackError."""
         # Frames may be stamped with a change before we are done with it: its first one is looked for from here on.
         self._place_before = max(0, self._job.frames.newest)
-        return getattr(self, f"_{type(request).__name__.lower()}")(request)  # type: ignore[no-any-return]
+        answer: Callable[[wire.AnyRequest], Found] = getattr(self, f"_{type(request).__name__.lower()}")
+        return answer(request)
 
     def _hello(self, _: wire.Hello) -> Found:
         plan = self._job.plan

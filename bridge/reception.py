@@ -253,7 +253,7 @@ class Reception:
                 self._answer(identity, t_ns, Verdict.DROPPED, header, why="the ring is full: tracking is behind")
             return  # stopping: no answer, it is the sender's to account for
         wanted = slot.nbytes
-        got = self._socket.recv_into(memoryview(slot), nbytes=wanted)  # type: ignore[arg-type]
+        got = self._socket.recv_into(slot.data, nbytes=wanted)
         t_received_ns = self._clock()
         surplus = self._drain()
         if got == 0 and not surplus:

@@ -119,15 +119,16 @@ def send(
         text = source
         watch = fps is None if watch is None else watch
         source = open_source(text, watch=watch, poll=poll, numbering=numbering, patience_s=patience_s, idle_s=idle_s)
-    if truth is not None and not hasattr(source, "save_truth"):
+    save_truth = getattr(source, "save_truth", None)
+    if truth is not None and save_truth is None:
         raise SettingsError("--truth: only `simulated` knows where its beads are")
     delivery = _Delivery(source, address, fps, delete_sent, name, keeper, keys, over, progress, complain, stopping)
     try:
         report = delivery.run(connect_s)
     finally:
         source.close()
-    if truth is not None:
-        source.save_truth(Path(truth))  # type: ignore[attr-defined]
+    if truth is not None and save_truth is not None:
+        save_truth(Path(truth))
     return report
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from matplotlib.artist import Artist
@@ -48,7 +49,7 @@ class SettingsPanel:
                 figure,
                 (left + (0.30 + 0.46 * (i % 2)) * width, at[3 + i // 2], 0.18 * width, row * 0.74),
                 key.partition(".")[2],
-                lambda text, key=key: self._typed(key, text),  # type: ignore[misc]
+                partial(self._typed, key),
             )
             for i, key in enumerate(FIELDS)
         }
@@ -201,7 +202,7 @@ class Tabs:
         self._buttons = {
             name: make_button(
                 figure, (left + i * step + 0.004, bottom + 0.12 * height, step - 0.008, 0.76 * height), name,
-                lambda name=name: chosen(name),  # type: ignore[misc]
+                partial(chosen, name),
             )
             for i, name in enumerate(names)
         }  # fmt: skip

@@ -86,7 +86,7 @@ def _time_of(path: Path) -> int | None:
         if said:
             return int(said[1])
         with tifffile.TiffFile(path) as tif:
-            return int(json.loads(tif.pages[0].description)["time_utc_ns"])  # type: ignore[union-attr]
+            return int(json.loads(tif.pages.first.description)["time_utc_ns"])
     except Exception:  # no TIFF, no description, no JSON, no time
         return None
 
