@@ -1,9 +1,11 @@
 """`Client` for asyncio: the same calls with `await`, many under way at once.
 
-async with AsyncClient("tcp://127.0.0.1:50053") as client:
-    await client.configure_tracking(minmass=400)
-    async for frame in client.results():
-        ...
+    async with AsyncClient("tcp://127.0.0.1:50053") as client:
+        await client.configure_tracking(minmass=400)
+        async for frame in client.results():
+            ...
+
+A call that is cancelled takes its connection with it: what is answered later is nobody's.
 """
 
 from __future__ import annotations

@@ -82,8 +82,10 @@ def asking(method: Callable[Concatenate[Any, Arguments], Ask[Given]]) -> Call[Ar
 
 
 def as_it_is(result: Result, arrays: Arrays) -> Result:
+    """For calls that give the answer's result."""
     return result
 
 
 def nothing(result: Result, arrays: Arrays) -> None:
-    return None
+    """For calls whose answer says only that it was done."""
+    return

@@ -155,11 +155,12 @@ class Following:
 
 
 def file_of(result: Result, arrays: Arrays) -> str:
+    """Where it was written, on the tracking machine."""
     return str(result["file"])
 
 
 def record_request(action: str, name: str, before_s: float, for_s: float) -> wire.Record:
-    """Raises SettingsError, before anything is sent."""
+    """What `record` asks. Raises SettingsError, in the server's words, before anything is sent."""
     given = {"ask": "record", "action": action, "name": name, "before_s": before_s, "for_s": for_s}
     try:
         return msgspec.convert(given, wire.Record)
@@ -168,4 +169,5 @@ def record_request(action: str, name: str, before_s: float, for_s: float) -> wir
 
 
 def keys_of(section: str, values: dict[str, Any] | None, more: dict[str, Any]) -> dict[str, Any]:
+    """Values by their full names: "minmass" is "tracking.minmass"; `more` goes before `values`."""
     return {key if "." in key else f"{section}.{key}": value for key, value in ((values or {}) | more).items()}

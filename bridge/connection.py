@@ -70,10 +70,11 @@ class Connection:
         return socket
 
     def _leaving(self, request: wire.AnyRequest) -> wire.AnyRequest:
-        """A request as it leaves: with its number, the run it is for, and what a client with keys can do."""
+        """A request as it leaves: with its number, the run it is for unless it names one itself, and, for a client with
+        keys, that it can fetch pixels beside the encrypted connection."""
         if self._keys is not None and isinstance(request, wire.Latest):
             request = msgspec.structs.replace(request, clear=True)
-        return numbered(request, next(self._numbers), self._meant)
+        return msgspec.structs.replace(request, id=next(self._numbers), run=request.run or self._meant)
 
     def _connect_beside(self, context: Any, port: int) -> Any:
         """A socket for what is fetched in the clear."""
@@ -120,11 +121,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{value!r}, a {type(value).__name__}")
-
-
-def numbered(request: wire.AnyRequest, number: int, run_id: str) -> wire.AnyRequest:
-    """A request as it leaves: with its number and, unless it names one itself, the run that it is for."""
-    return msgspec.structs.replace(request, id=number, run=request.run or run_id)
 
 
 def taken(answer: wire.Answer, arrays: Arrays) -> tuple[Result, Arrays]:

@@ -4,8 +4,8 @@
     client.slm.arm()                                       # nothing is shown before
     client.slm.assemble(grid(5, 5, 40, (256, 256)))        # returns at once; `wait` waits until they are there
 
-`slm` of `bridge.AsyncClient` is the same with `await`. Lengths are pixels of the
-camera. Raises SettingsError with the reason of a refusal; then nothing was changed.
+`slm` of `bridge.AsyncClient` is the same with `await`. Lengths are pixels of the camera. Raises SettingsError with the
+reason of a refusal; then nothing was changed.
 """
 
 from __future__ import annotations
