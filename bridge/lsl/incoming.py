@@ -11,6 +11,7 @@ A sample that was written before a crash is there after it; half a record at the
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
 import time
@@ -21,7 +22,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-NS = 1_000_000_000
+from engine.clocks import NS
+
 LOOK_EVERY_S = 1.0
 PATIENCE_S = 10.0
 """A stream that has not appeared by then is complained of: its name may be another one."""
@@ -130,7 +132,6 @@ class Incoming:
         """`mark(t_ns, stream, text)` takes a marker; `offset_s`: LSL's clock minus ours."""
         self.taken = 0
         self._complain_at = time.monotonic() + patience_s
-        self._complained = False
         self._seen: set[str] = set()
         self._pylsl, self._names, self._folder = pylsl, names, run_folder
         self._mark, self._log, self._offset_s = mark, log, offset_s
@@ -153,8 +154,8 @@ class Incoming:
         try:
             while not self._stop.wait(0.01):
                 self._look(resolvers, inlets)
-                if not self._complained and time.monotonic() >= self._complain_at:
-                    self._complained = True
+                if time.monotonic() >= self._complain_at:
+                    self._complain_at = math.inf  # once
                     self._complain()
                 for inlet in list(inlets.values()):
                     self._read(inlets, inlet)
@@ -187,13 +188,13 @@ class Incoming:
                     inlets[name] = _Inlet(self._pylsl, info, self._offset_s, self._folder)
                     self._seen.add(name)
                     self._log("info", f"lsl: the stream {name} is being recorded")
-                except Exception as error:
+                except Exception as error:  # whatever liblsl says of another program's stream
                     self._log("warning", f"lsl: the stream {name} cannot be read: {error}")
 
     def _read(self, inlets: dict[str, _Inlet], inlet: _Inlet, *, last: bool = False) -> None:
         try:
             self.taken += inlet.read(self._mark)
-        except Exception as error:
+        except Exception as error:  # whatever liblsl says of another program's stream
             self._log("warning", f"lsl: the stream {inlet.name} broke off: {error}")
             if not last:
                 inlet.close()

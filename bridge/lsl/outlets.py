@@ -17,8 +17,6 @@ from engine.experiment import Experiment
 
 BUFFER_S = 30
 """Kept for a slow inlet: liblsl counts hundreds of samples where a stream has no rate."""
-
-
 _NOW = ctypes.c_int(1)
 """Send it, instead of waiting for more."""
 
@@ -28,12 +26,11 @@ class Outlets:
 
     def __init__(self, pylsl: Any, experiment: Experiment) -> None:
         chunks = max(10, round(BUFFER_S * experiment.camera.fps / 100))
+        # pylsl 1.16 is one module, later ones are several.
         self._check = pylsl.util.handle_error if hasattr(pylsl, "util") else pylsl.pylsl.handle_error
-        self._channels = {part: len(stream.channels) for part, stream in streams(experiment).items()}
-        self._open = {
-            part: pylsl.StreamOutlet(make_info(pylsl, stream), 0, chunks)
-            for part, stream in streams(experiment).items()
-        }
+        wanted = streams(experiment)
+        self._channels = {part: len(stream.channels) for part, stream in wanted.items()}
+        self._open = {part: pylsl.StreamOutlet(make_info(pylsl, stream), 0, chunks) for part, stream in wanted.items()}
 
     def push(self, part: str, samples: npt.NDArray[np.float64] | str, stamp_s: float) -> None:
         """Samples `(n, channels)`, contiguous and writable, or a text of one marker, with one stamp on LSL's clock.
