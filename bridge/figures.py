@@ -13,7 +13,8 @@ import numpy as np
 
 from bridge.looking import Looker
 from bridge.takes import recording_facts
-from engine.clocks import monotonic_ns
+from engine.accounting import CAUSE_WORDS, Cause, Step
+from engine.clocks import NS, monotonic_ns
 from engine.live import LiveSettings
 from engine.rings import Rings
 from engine.rows import STEP_TIMES
@@ -95,7 +96,7 @@ class Figures:
             "features_mean": round(tally["rows"] / tally["tracked"], 2) if tally["tracked"] else 0.0,
             "closed": bool(tally["closed"]),
             "step_ms": steps,
-            "seconds": round((monotonic_ns() - rings.plan.started_mono_ns) / 1e9, 1),
+            "seconds": round((monotonic_ns() - rings.plan.started_mono_ns) / NS, 1),
             "bytes_recorded": sum(self._counters(p.name).get("bytes", 0) for p in rings.plan.of_kind("recorder")),
             "processes": self.processes(),
         }
@@ -130,8 +131,6 @@ class Figures:
 
     def accounting(self) -> list[dict[str, Any]]:
         """Each step up to the linker: arrived = out + lost + in flight."""
-        from engine.accounting import Step
-
         tally, counted = self.tally(), self._lost_by_step()
         received = self._rings.frames.newest + 1 - tally["closed"]
         lost = {step: counted.get(step, 0) for step in (Step.CAMERA, Step.SENDER, Step.RECEIVER)}
@@ -145,8 +144,6 @@ class Figures:
 
     def losses(self, most: int = 100) -> list[dict[str, Any]]:
         """The newest ranges of lost frame numbers, with where and why."""
-        from engine.accounting import CAUSE_WORDS, Cause, Step
-
         count = self._rings.ledger.count
         return [
             {
@@ -177,13 +174,13 @@ class Figures:
         before, old = self._before
         if now - before >= SHORTEST_S:
             self._rates = {name: max(0, progress[name] - old[name]) / (now - before) for name in progress}
-            self._rates["busy"] /= 1e9
+            self._rates["busy"] /= NS
             self._before, self._measured = (now, progress), True
         elif not self._measured:
             for name, stamp in (("frames", "t_published_ns"), ("received", "t_received_ns")):
-                stamps = metas[stamp][metas[stamp] > monotonic_ns() - 1_000_000_000]
+                stamps = metas[stamp][metas[stamp] > monotonic_ns() - NS]
                 if len(stamps) > 1:
-                    self._rates[name] = (len(stamps) - 1) * 1e9 / max(1, int(stamps[-1] - stamps[0]))
+                    self._rates[name] = (len(stamps) - 1) * NS / max(1, int(stamps[-1] - stamps[0]))
 
     def _progress(self) -> dict[str, int]:
         rings = self._rings

@@ -160,7 +160,10 @@ class Simulator:
         return image
 
     def _add(self, image: Pixels, spot: npt.NDArray[np.int64], rows: Indices, columns: Indices) -> None:
-        """Add a spot `(rows, columns)` to an image, up to its type's limit: whose part is outside is another's."""
+        """Add a spot `(rows, columns)` to an image, up to its type's limit.
+
+        What is outside of the image is left out or, in a periodic scene, comes in at the other side.
+        """
         height, width = image.shape
         limit = np.iinfo(image.dtype).max
         if rows[0] >= 0 and columns[0] >= 0 and rows[-1] < height and columns[-1] < width:

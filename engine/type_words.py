@@ -51,8 +51,9 @@ def nearest_name(given: Any, known: Iterable[str], cutoff: float = 0.6) -> str:
 
 
 def _lengths(kind: inspect.StrType) -> list[str]:
-    least = {None: [], 0: [], 1: ["not empty"]}.get(kind.min_length, [f"at least {kind.min_length} letters"])
-    return least + [f"at most {kind.max_length} letters"] * (kind.max_length is not None)
+    least, most = kind.min_length or 0, kind.max_length
+    words = ["not empty"] if least == 1 else [f"at least {least} letters"] if least else []
+    return words + ([] if most is None else [f"at most {most} letters"])
 
 
 def _limits(kind: inspect.IntType | inspect.FloatType) -> list[str]:
