@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from bridge.intake import HOLE
 from bridge.offset import ClockOffset
 from bridge.outbox import Done
 from bridge.pictures import Picture
@@ -59,11 +60,15 @@ class Account:
         self.last_counter = -1
         self._untold: list[Outcome] = []
 
-    def note(self, counter: int) -> None:
-        """The source is at this counter; those that it left out were skipped by the camera."""
-        if 0 <= self.last_counter < counter - 1 < self.last_counter + 10_000:
-            self.counts["skipped"] += counter - self.last_counter - 1
-        self.last_counter = counter
+    def offered(self, counter: int) -> None:
+        """The source has a frame of this counter."""
+        self._at(counter)
+        self.counts["offered"] += 1
+
+    def without_frame(self, counter: int, cause: Cause) -> None:
+        """The source is at this counter, and has no frame for it."""
+        self._at(counter)
+        self.gave_up[cause] += 1
 
     def answered(self, done: Done[Picture]) -> None:
         """The receiver has said what becomes of a frame."""
@@ -79,3 +84,9 @@ class Account:
         """Outcomes since the last time, once."""
         untold, self._untold = self._untold, []
         return untold
+
+    def _at(self, counter: int) -> None:
+        """Counters that the source left out were skipped by the camera, unless its counter was set anew (`HOLE`)."""
+        if 0 <= self.last_counter < counter - 1 < self.last_counter + HOLE:
+            self.counts["skipped"] += counter - self.last_counter - 1
+        self.last_counter = counter

@@ -172,14 +172,11 @@ class Sender(Desk):
             t_ns=t_ns, t_error_ns=t_error_ns, time_source=int(time_source),
             checksum=wire.checksum(pixels) if self._checksum else 0, **header,
         )  # fmt: skip
-        wire.decode(
-            wire.encode(written)
-        )  # what the receiver would refuse is refused here, where the program can see it
+        wire.decode(wire.encode(written))  # what the receiver would refuse is refused here: the program can see it
         picture = Picture(written, pixels, mine, token)
         with self._changed:
             self._check_open()
-            self._account.note(counter)
-            self._account.counts["offered"] += 1
+            self._account.offered(counter)
             for gone, cause in self._outbox.offer(counter, picture, pixels.nbytes):
                 self._let_go(gone.payload, cause)
         self._link.wake()
@@ -189,8 +186,7 @@ class Sender(Desk):
         """The source has this counter, but no frame for it: account for it."""
         with self._changed:
             self._check_open()
-            self._account.note(counter)
-            self._account.gave_up[cause] += 1
+            self._account.without_frame(counter, cause)
             self._outbox.give_up(counter, cause)
 
     def wait_for_room(self, timeout_s: float | None = None) -> bool:
