@@ -64,6 +64,7 @@ class Settings:
 
 
 def settings_of(result: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Settings:
+    """Raises PeerError if the run has settings that this release does not know."""
     from engine.experiment import Linking, Tracking
 
     try:
@@ -77,6 +78,7 @@ def settings_of(result: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Sett
 
 
 def image_of(result: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Image:
+    """The image of an answer to `Latest`; one without pixels has none of them (0, 0)."""
     meta = result["meta"]
     y, x = result["corner"]
     return Image(
@@ -86,6 +88,7 @@ def image_of(result: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Image:
 
 
 def results_of(result: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> list[FrameResult]:
+    """The frames of an answer to `Results`, in order: their rows come as one array."""
     found, start = [], 0
     for frame in result["frames"]:
         rows = arrays["rows"][start : start + frame["rows"]]

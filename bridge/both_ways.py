@@ -43,6 +43,7 @@ class Waiting(ABC):
         """Ask; the result and its arrays. Raises SettingsError or PeerError with what the server said."""
 
     def ask(self, asked: Ask[Given]) -> Given:
+        """What is given for it."""
         return asked.read(*self.call(asked.request))
 
 
@@ -54,6 +55,7 @@ class Awaiting(ABC):
         """Ask; the result and its arrays. Raises SettingsError or PeerError with what the server said."""
 
     async def ask(self, asked: Ask[Given]) -> Given:
+        """What is given for it."""
         return asked.read(*await self.call(asked.request))
 
 
