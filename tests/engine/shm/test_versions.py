@@ -7,6 +7,7 @@ import secrets
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,37 +51,61 @@ def test_a_writer_that_dies_before_a_step_leaves_the_version_before_in_force(ver
     assert versions.text(3) == b"three"
 
 
+# Has imported everything, so that it can fork a writer in milliseconds. A line: folder of the crashes, run, text.
 PUBLISHES = """
-import sys
+import os, sys
 from engine.shm.segment import Segment
 from engine.shm.versions import Versions
-with Segment.attach(sys.argv[1], "versions") as segment:
-    Versions(segment, 0).publish(sys.argv[2].encode())
+for line in sys.stdin:
+    folder, run_id, text = line.rstrip("\\n").split("\\t")
+    pid = os.fork()
+    if pid == 0:
+        os.environ["RINGTRACK_CRASHES"] = folder
+        with Segment.attach(run_id, "versions") as segment:
+            Versions(segment, 0).publish(text.encode())
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
+
+
+@pytest.fixture(scope="module")
+def publishes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., int]]:
+    """Let a process publish a text under a crash plan; how the process ended."""
+    hook = CrashPlan(tmp_path_factory.mktemp("hook"))
+    program = subprocess.Popen(
+        [sys.executable, "-P", "-c", PUBLISHES],
+        env={**os.environ, **hook.environment()}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert program.stdin is not None
+    assert program.stdout is not None
+    asked, answers = program.stdin, program.stdout
+
+    def publish(plan: CrashPlan, run_id: str, text: str) -> int:
+        asked.write(f"{plan.folder}\t{run_id}\t{text}\n")
+        asked.flush()
+        return int(answers.readline())
+
+    yield publish
+    program.communicate()
 
 
 @pytest.mark.parametrize("times", [1, 2], ids=["first attempt", "first two attempts"])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_writer_that_is_killed_leaves_whole_versions_and_another_goes_on(
-    step: str, times: int, tmp_path: Path
+    publishes: Callable[..., int], step: str, times: int, tmp_path: Path
 ) -> None:
     """Real processes, real shared memory, kill -9 just before the step."""
     plan = CrashPlan(tmp_path / "crashes")
     plan.crash(step, times=times)
     run_id = secrets.token_hex(8)
-
-    def publish(text: str) -> int:
-        command = [sys.executable, "-P", "-c", PUBLISHES, run_id, text]
-        return subprocess.run(command, env={**os.environ, **plan.environment()}, check=False).returncode
-
     with Segment.create(run_id, "versions", Versions.size_bytes()) as segment:
         versions = Versions(segment, 0)
         versions.publish(b"two")
         for attempt in range(times):
-            assert publish(f"half {attempt}") == -signal.SIGKILL
+            assert publishes(plan, run_id, f"half {attempt}") == -signal.SIGKILL
             assert versions.newest == 2
             assert versions.text(2) == b"two"
-        assert publish("three") == 0
+        assert publishes(plan, run_id, "three") == 0
         assert (versions.newest, versions.text(3), versions.text(2)) == (3, b"three", b"two")
     assert plan.happened() == [step] * times
 
