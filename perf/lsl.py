@@ -17,7 +17,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -133,19 +134,15 @@ def measure(pylsl: Any, case: Case, pushes: int, rate: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class listening:
+@contextmanager
+def listening(name: str) -> Iterator[None]:
     """Another process listens to a stream while the block lasts."""
-
-    def __init__(self, name: str) -> None:
-        self._command = [sys.executable, "-m", "perf.lsl", "--listening", name]
-
-    def __enter__(self) -> None:
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n", "the stream was not found"
-
-    def __exit__(self, *_: object) -> None:
-        self._process.communicate("", timeout=30)
+    command = [sys.executable, "-m", "perf.lsl", "--listening", name]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n", "the stream was not found"
+        yield
+        process.communicate("", timeout=30)
 
 
 def main() -> None:

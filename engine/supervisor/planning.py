@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 
 from engine.clocks import monotonic_ns
+from engine.cores import parse_cores
 from engine.errors import MachineError
 from engine.experiment import Experiment
 from engine.frames import FRAME_META
@@ -151,8 +152,6 @@ def _cores_for(experiment: Experiment, names: list[str]) -> dict[str, tuple[int,
 
     With `tracking.cores` the trackers get those, one each in turn, and the others stay off them where that leaves any.
     """
-    from engine.cores import parse_cores
-
     trackers = [name for name in names if name.startswith("tracker")]
     usable = sorted(os.sched_getaffinity(0))
     chosen = list(parse_cores(experiment.tracking.cores))

@@ -9,15 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-import numpy as np
 import pytest
 
 from engine.shm.segment import Segment
 from engine.shm.versions import KEPT, TEXT_BYTES, VersionGoneError, Versions
 from tests.crashing import CrashPlan
+from tests.engine.shm.shm_model_memory import Memory
 
 STEPS = ("version.1", "version.2", "version.3", "version.4")
 
@@ -25,13 +23,7 @@ STEPS = ("version.1", "version.2", "version.3", "version.4")
 @pytest.fixture
 def versions() -> Versions:
     """Words in ordinary memory: the protocol is the same."""
-    memory = np.zeros(Versions.size_bytes() // 8, np.int64)
-    segment: Any = SimpleNamespace(
-        owner=True,
-        words=lambda offset, count: memory[offset // 8 : offset // 8 + count],
-        array=lambda offset, shape, dtype: np.ndarray(shape, dtype, buffer=memory.data, offset=offset),
-    )
-    return Versions(segment, 0)
+    return Versions(Memory(Versions.size_bytes()), 0)
 
 
 def test_the_first_version_is_there_and_empty(versions: Versions) -> None:
