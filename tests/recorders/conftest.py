@@ -21,6 +21,8 @@ from engine.live import Recording
 from engine.rows import RESULT_META, ROW
 from engine.shm.cursors import Gap
 from engine.shm.ring import OverrunError
+from engine.supervisor.template import Template
+from tests.recorders.killable import warm
 
 
 def rows_of(frame: int, count: int = 5) -> np.ndarray:
@@ -160,6 +162,13 @@ class FakeReader:
 
     def done(self, place: int) -> None:
         self._job.done = max(self._job.done, place)
+
+
+@pytest.fixture(scope="module")
+def template() -> Iterator[Template]:
+    """What recorders that are to be killed are forked from."""
+    with warm() as template:
+        yield template
 
 
 @pytest.fixture

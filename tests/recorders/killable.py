@@ -1,13 +1,17 @@
-"""A recorder over real rings and nothing else: the test is the supervisor, and whoever publishes; it may kill it."""
+"""A recorder over real rings and nothing else: the test is the supervisor, and whoever publishes; it may kill it.
+
+Recorders are forked from a warm template, as in a run: of the second that an interpreter's start and imports take,
+every life costs a fifth.
+"""
 
 from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
+import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,8 @@ from engine.plan import Geometry, Plan, ProcessPlan
 from engine.rings import Rings
 from engine.shm.cursors import CursorTable
 from engine.shm.status import ProcessState
+from engine.supervisor import kernels
+from engine.supervisor.template import StartedProcess, Template
 from recorders.loop import GRACE_S
 from recorders.runfolder import RunFolder
 
@@ -26,10 +32,24 @@ REPOSITORY = Path(__file__).parents[2]
 SLOTS = 64
 
 
+@contextmanager
+def warm() -> Iterator[Template]:
+    """What recorders are forked from, loaded."""
+    environment = kernels.child_environment() | {"PYTHONPATH": str(REPOSITORY)}
+    with Template(environment, Experiment().to_toml(), kernels.forget) as template:
+        while not template.ready:
+            assert not template.fault, template.fault
+            select.select([template.fd], [], [], 0.1)
+            template.poll()
+        yield template
+
+
 class Recording:
     """A run with one recorder. `publish` is the linker's part; `close` or never."""
 
-    def __init__(self, folder: Path, kind: str, *, side: int = 16, of_frames: bool = False, **record: Any) -> None:
+    def __init__(
+        self, folder: Path, kind: str, template: Template, *, side: int = 16, of_frames: bool = False, **record: Any
+    ) -> None:
         """`of_frames`: it reads the ring of frames, of `side` x `side` pixels. `record`: settings of that section."""
         experiment = Experiment()
         experiment = msgspec.structs.replace(
@@ -61,9 +81,7 @@ class Recording:
                     target=f"recorders.{kind}:main",
                     kind=kind,
                     block=0,
-                    reader=-1 if of_frames else 0,
-                    frame_reader=0 if of_frames else -1,
-                    grace_s=GRACE_S,
+                    **({"frame_reader": 0} if of_frames else {"reader": 0, "grace_s": GRACE_S}),
                 ),
             ),
         )
@@ -72,18 +90,12 @@ class Recording:
         self.plan_file.write_bytes(self.plan.encode())
         self.rings = Rings.create(self.plan)
         self.cursors = CursorTable(self.rings.frames if of_frames else self.rings.results)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: StartedProcess | None = None
+        self._template = template
 
     def start(self) -> None:
         self.rings.block(self.kind).reset()
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "engine.child", f"recorders.{self.kind}:main", self.kind, str(self.plan_file)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            cwd=self.folder.path,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-        )
+        self.process = self._template.start(f"recorders.{self.kind}:main", self.kind, self.plan_file)
 
     def wait_ready(self) -> None:
         end = time.monotonic() + 30
@@ -112,25 +124,28 @@ class Recording:
         return True
 
     @property
-    def running(self) -> subprocess.Popen[bytes]:
+    def running(self) -> StartedProcess:
         """Its process, which was started and not reaped."""
         assert self.process
         return self.process
 
     @property
     def has_ended(self) -> bool:
-        return self.running.poll() is not None
+        return self._ends_within(0)
 
     def complaint(self) -> str:
         """What it said before it ended."""
-        assert self.running.stderr
-        return self.running.stderr.read().decode()
+        said = b""
+        with suppress(BlockingIOError):
+            while more := os.read(self.running.stderr_fd, 1 << 16):
+                said += more
+        return said.decode()
 
     def cut_the_life_line(self) -> None:
         """What the supervisor's death is to it."""
-        assert self.running.stdin
-        self.running.stdin.close()
-        self.running.stdin = None
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, self.running._life_line)  # which is closed by that, and to be closed when it is reaped
+        os.close(nothing)
 
     def kill(self) -> None:
         self.running.kill()
@@ -138,11 +153,14 @@ class Recording:
 
     def reap(self) -> int:
         """Its exit status, when it has ended by itself; what it said is in `errors`. Its life-line stays whole."""
-        self.running.wait(60)
-        _, self.errors = self.running.communicate()
-        status = self.running.returncode
+        assert self._ends_within(60), "it did not end"
+        self.errors = self.complaint()
+        status = self.running.reap()
         self.process = None
         return status
+
+    def _ends_within(self, timeout_s: float) -> bool:
+        return bool(select.select([self.running.pidfd], [], [], timeout_s)[0])
 
     def close(self) -> None:
         if self.process:

@@ -20,6 +20,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from engine.frames import FRAME_META, Kind
+from engine.supervisor.template import Template
 from recorders import h5clear
 from recorders.image_check import check_images
 from recorders.parts import part_paths
@@ -62,9 +63,9 @@ class FrameRecording(Recording):
 
 
 @pytest.fixture
-def recording(run_folder: Path, request: pytest.FixtureRequest) -> Iterator[FrameRecording]:
+def recording(run_folder: Path, template: Template, request: pytest.FixtureRequest) -> Iterator[FrameRecording]:
     kind, settings = FORMS[request.param]
-    run = FrameRecording(run_folder, kind, side=SIDE, of_frames=True, **settings)
+    run = FrameRecording(run_folder, kind, template, side=SIDE, of_frames=True, **settings)
     yield run
     run.close()
 
@@ -81,7 +82,7 @@ def record_with_kills(recording: FrameRecording, kills: int, seed: int) -> int:
         apart_s=0.15, killed_at=lambda safe, dice: assert_all_are_there(recording, safe + 1, dice, at_least=True),
     )  # fmt: skip
     recording.publish_frame(count, None)
-    assert recording.reap() == 0, recording.errors.decode()
+    assert recording.reap() == 0, recording.errors
     return count
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 
 from engine.accounting import Cause, Step
+from engine.supervisor.template import Template
 from recorders import Run, h5clear, join
 from tests.recorders.killable import SLOTS, Recording, kill_again_and_again
 
@@ -25,8 +26,8 @@ KILLS = int(os.environ.get("RINGTRACK_KILLS", "2"))
 
 
 @pytest.fixture
-def recording(run_folder: Path, request: pytest.FixtureRequest) -> Iterator[Recording]:
-    run = Recording(run_folder, request.param)
+def recording(run_folder: Path, template: Template, request: pytest.FixtureRequest) -> Iterator[Recording]:
+    run = Recording(run_folder, request.param, template)
     yield run
     run.close()
 
@@ -46,7 +47,7 @@ def record_with_kills(recording: Recording, ring: Any, kills: int, seed: int) ->
 
     place = kill_again_and_again(recording, publish, kills=kills, places=300, seed=seed, apart_s=0.1)
     recording.publish(place, ring.closing(ledger.count), ring.rows(-1, 0))
-    assert recording.reap() == 0, recording.errors.decode()
+    assert recording.reap() == 0, recording.errors
     return frame
 
 
@@ -173,8 +174,8 @@ def test_a_disk_that_takes_no_more_ends_the_recorder_with_a_sentence(recording: 
             break
     flushed = recording.cursors.cursor(0)
     assert recording.reap() == 3
-    assert b"stopped: " in recording.errors
-    assert b"File too large" in recording.errors
+    assert "stopped: " in recording.errors
+    assert "File too large" in recording.errors
     assert "stopped: " in recording.folder.log.read_text()
     if recording.kind == "hdf5":
         assert h5clear.clear(recording.folder.hdf5)
