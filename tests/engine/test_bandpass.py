@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from engine.workers import box_means, overview
+from engine.workers.bandpass import STRIP
 from engine.workers.centroids import FINISH, STEPS, CentroidDetector
 from engine.workers.parameters import LocateParameters
 
@@ -56,6 +57,16 @@ def test_levels_are_trackpys_where_sums_fit_in_16_bits_and_where_they_do_not(
     image = rng.poisson(100, shape).astype(dtype)
     y, x = rng.integers(0, shape[0]), rng.integers(0, shape[1])
     image[y : y + 9, x : x + 9] = min(bright, np.iinfo(dtype).max)  # in some rows of some strips only
+    assert np.array_equal(detected(image, box)["levels"], levels_of_trackpy(image, box))
+
+
+@pytest.mark.parametrize("width", [STRIP, STRIP + 1, STRIP + 31, 2 * STRIP + 33])
+@pytest.mark.parametrize("box", [7, 31])
+def test_a_frame_wider_than_a_strip_has_no_seam(width: int, box: int) -> None:
+    rng = np.random.default_rng(width)
+    image = rng.poisson(100, (40, width)).astype(np.uint16)
+    for x in (STRIP - 5, width - 9):
+        image[15:24, x : x + 9] = 3000
     assert np.array_equal(detected(image, box)["levels"], levels_of_trackpy(image, box))
 
 
