@@ -57,7 +57,7 @@ _OWN = [
 
 
 def _result_meta() -> np.dtype:
-    inherited = [(name, FRAME_META.fields[name][0]) for name in FRAME_META.names]  # type: ignore[index,union-attr]
+    inherited = [(name, FRAME_META[name]) for name in FRAME_META.names or ()]
     return np.dtype(inherited + _OWN, align=True)
 
 

@@ -188,7 +188,8 @@ def tracks(folder: Path, count: int) -> dict[str, Any]:
     finally:
         reader.kill()
         reader.wait()
-        reader.stdout.close()  # type: ignore[union-attr]
+        assert reader.stdout is not None
+        reader.stdout.close()
     written = file.bytes
     file.close()
     out = row("tracks, 1000 rows", 1, count, seconds, written, 0)

@@ -155,7 +155,7 @@ class PipeWay:
     def sender(self) -> Iterator[Callable[[Frame, int], None]]:
         def send(frame: Frame, began_ns: int) -> None:
             self.here.send_bytes(began_ns.to_bytes(8, "little"))
-            self.here.send_bytes(frame)  # type: ignore[arg-type]
+            self.here.send_bytes(memoryview(frame))
 
         yield send
         self.here.close()

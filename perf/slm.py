@@ -68,7 +68,7 @@ def _vertex(three: np.ndarray) -> float:
 def slmsuite_ms(size: tuple[int, int], wanted: list[Trap]) -> float:
     """Weighted Gerchberg-Saxton of slmsuite on the CPU, 10 iterations; NaN without slmsuite."""
     try:
-        from slmsuite.holography.algorithms import SpotHologram  # type: ignore[import-not-found,unused-ignore]
+        from slmsuite.holography.algorithms import SpotHologram  # type: ignore[import-not-found,unused-ignore]  # an extra
     except ImportError:
         return math.nan
     at = np.array([[trap.x + size[0] / 2, trap.y + size[1] / 2] for trap in wanted]).T

@@ -20,7 +20,19 @@ from recorders.hdf5file import append, write_index
 from recorders.naming import settle
 from recorders.particles import Particles, make_particles, write_particles
 from recorders.parts import Part, frame_blocks, opened, part_paths, read_parts, read_rows
-from recorders.tables import FRAMES, LOST, NO_CODE, PAUSED, RANGES, TABLES, Table, account, once, unwritten
+from recorders.tables import (
+    FRAMES,
+    LOST,
+    NO_CODE,
+    PAUSED,
+    RANGES,
+    TABLES,
+    Table,
+    account,
+    once,
+    unwritten,
+    were_written,
+)
 
 ROOM = 1.05
 """Free disk space that is wanted, in sizes of the joined file."""
@@ -115,7 +127,7 @@ def write_joined(path: Path, parts: list[Part], last: int) -> None:
                     particles.add(block)
                 for name in ("events", "extra"):
                     for block in read_rows(source, name, source[name].shape[0]):
-                        kept = (block[TABLES[name].names[0]] >= 0) & (block["json"] != b"")  # type: ignore[index]
+                        kept = were_written(block) & (block["json"] != b"")
                         if next_start is not None:
                             kept &= block["frame"] < next_start
                         append(out[name], block[kept])

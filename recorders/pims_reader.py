@@ -17,7 +17,7 @@ from recorders.playback import is_recording
 from recorders.run import Run
 
 
-class RunFrames(pims.FramesSequence):  # type: ignore[misc]
+class RunFrames(pims.FramesSequence):  # type: ignore[misc]  # pims has no types
     """See the module."""
 
     class_priority = 20  # before readers of any HDF5 file

@@ -28,7 +28,7 @@ from recorders.pictures import Pictures
 from recorders.runfolder import RunFolder
 from recorders.slm import read_slm
 from recorders.streams import read_streams
-from recorders.tables import EVENTS, EXTRA, FRAMES, PAUSED, Table, joined_text, once
+from recorders.tables import EVENTS, EXTRA, FRAMES, PAUSED, Table, joined_text, once, were_written
 from recorders.takes import takes_of
 from recorders.tiff_pictures import Kept, TiffPictures
 from recorders.told import Told, account_with, lost_with, told_of
@@ -249,7 +249,7 @@ class Run:
         for part, end in zip(self._parts, [*starts, None]):
             with opened(part.path) as file:
                 rows: Table = file[name][...]
-            rows = rows[rows[rows.dtype.names[0]] >= 0]  # type: ignore[index]
+            rows = rows[were_written(rows)]
             yield rows if end is None else rows[rows["frame"] < end]
 
 

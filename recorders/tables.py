@@ -130,8 +130,19 @@ TABLES = {"tracks": ROW, "frames": FRAMES, "events": EVENTS, "extra": EXTRA, "ac
 def unwritten(dtype: np.dtype[Any]) -> Table:
     """What stands where nothing was written: a row of zeros, with -1 as its first column."""
     row = np.zeros((), dtype)
-    row[dtype.names[0]] = -1  # type: ignore[index]
+    row[_first_column(dtype)] = -1
     return row
+
+
+def were_written(rows: Table) -> npt.NDArray[np.bool_]:
+    """Which rows are not `unwritten`, `(n,)`."""
+    there: npt.NDArray[np.bool_] = rows[_first_column(rows.dtype)] >= 0
+    return there
+
+
+def _first_column(dtype: np.dtype[Any]) -> str:
+    assert dtype.names is not None
+    return dtype.names[0]
 
 
 def frame_rows(metas: Table) -> Table:

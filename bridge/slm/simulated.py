@@ -19,7 +19,7 @@ from engine.physics.plant import Plant
 Array = NDArray[np.float64]
 
 
-class Experiment:
+class LockStep:
     """Beads, light and a camera without noise; see the module."""
 
     def __init__(

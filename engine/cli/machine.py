@@ -108,7 +108,7 @@ def _priority() -> Iterator[Finding]:
     try:
         import resource
 
-        lowest = 20 - resource.getrlimit(resource.RLIMIT_NICE)[0]  # type: ignore[attr-defined,unused-ignore]
+        lowest = 20 - resource.getrlimit(resource.RLIMIT_NICE)[0]  # type: ignore[attr-defined,unused-ignore]  # Linux alone has it
     except (ImportError, AttributeError):
         return
     if os.geteuid() == 0 or lowest <= -10:

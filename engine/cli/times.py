@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 
-class Seconds(click.ParamType):  # type: ignore[type-arg]
+class Seconds(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click alone
     """A time: 90, 90s, 500ms, 2min, 1:30."""
 
     name = "time"

@@ -24,7 +24,8 @@ def _hook() -> Callable[[str], None] | None:
     if not target:
         return None
     module, _, function = target.partition(":")
-    return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
+    hook: Callable[[str], None] = getattr(importlib.import_module(module), function)
+    return hook
 
 
 _at = _hook()
@@ -36,6 +37,7 @@ def run(steps: Steps[T]) -> T:
         try:
             step = next(steps)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+            result: T = end.value
+            return result
         if _at is not None:
             _at(step)

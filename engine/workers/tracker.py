@@ -25,7 +25,7 @@ from engine.workers.moving_background import load_background
 
 COUNTERS = ("units", "frames", "failures", "busy_ns")
 DETECTORS_KEPT = 4
-_INHERITED_BYTES = RESULT_META.fields["t_tracked_ns"][1]  # type: ignore[index]
+_INHERITED_BYTES = dict(RESULT_META.fields or {})["t_tracked_ns"][1]
 
 
 class Tracker:

@@ -68,7 +68,9 @@ def test_a_data_folder_that_is_a_file_is_told_in_a_sentence(tmp_path: Path) -> N
         allot(tmp_path / "data", Experiment(), NOON)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(
+    os.geteuid() == 0, reason="root may write everywhere, so a refusal was not tested: run it as another user"
+)
 def test_a_data_folder_without_permission_is_told_in_a_sentence(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:

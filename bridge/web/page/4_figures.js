@@ -1,4 +1,5 @@
 // ---- figures
+let figuresShown = 0;
 function figures(m) {
   $("f-tracked").textContent = m.process_rate.toFixed(m.process_rate < 10 ? 1 : 0);
   $("f-particles").textContent = m.track_count;
@@ -16,7 +17,7 @@ function figures(m) {
   );
   $("processes").replaceChildren(...Object.entries(m.processes).map(([n, p]) => row(n, p.state, p.pid)));
   if (m.settings_newest !== fetchedVersion) refreshSettings();
-  if (!(figures.n = (figures.n || 0) + 1) || figures.n % 3 === 0) refreshLog();
+  if (++figuresShown % 3 === 0) refreshLog();
 }
 let take = null;
 function recording(m) {

@@ -10,7 +10,7 @@ import pytest
 from bridge.slm.feedback import Controller, Feedback, Mode
 from bridge.slm.hologram import Holograms, Trap
 from bridge.slm.registration import register
-from bridge.slm.simulated import Experiment
+from bridge.slm.simulated import LockStep
 from bridge.slm.trajectory import assemble, greatest_speed
 from engine.physics.bead import Bead
 from engine.physics.loop import variance_ratio
@@ -54,7 +54,7 @@ def test_a_pattern_of_25_beads_is_assembled_by_holograms_and_none_is_lost():
     registration = register(camera, (camera - 190) @ np.array([[0.2, 0.01], [-0.01, 0.2]]).T, 0)
     holograms = Holograms(192, 192, seed=1)
     plant = Plant(BEAD, spread_um, seed=9, reach_um=0.8)
-    lab = Experiment(plant, registration, holograms, pixel_um=PIXEL_UM, dt_s=0.01, exposure_s=0.005, delay=2)
+    lab = LockStep(plant, registration, holograms, pixel_um=PIXEL_UM, dt_s=0.01, exposure_s=0.005, delay=2)
 
     def show(at_um: np.ndarray) -> None:
         traps = [Trap(x=x, y=y) for x, y in registration.orders(at_um / PIXEL_UM)]
