@@ -92,6 +92,9 @@ class CentroidDetector:
         swept = parameters.preprocess and not parameters.is_float
         self._with_levels = swept and all(overview.fits(core.y0, core.x0) for core in self._cores)
         self._sensor: NDArray[Any] = _NO_ROWS
+        self._seen: tuple[NDArray[np.uint8], dict[str, NDArray[Any]]] | None = None
+        self._saturation = parameters.saturation
+        self._largest_level = int(np.iinfo(parameters.level_dtype).max)
         self._rings = cell_maxima.rings_of(window)
         self._by_cells = min(self._rings) > 0
         self.scratch_bytes = self._layout.size
@@ -123,7 +126,7 @@ class CentroidDetector:
         """
         pixels = _read_only(pixels)
         self._sensor = pixels if sensor is None else _read_only(sensor)
-        areas = self._layout.views(scratch)
+        areas = self._areas_of(scratch)
         if step == PEAK:
             self._peak(tile, pixels, areas)
         elif step == QUANTISE:
@@ -134,6 +137,13 @@ class CentroidDetector:
             self._refine(tile, pixels, areas)
         else:
             self._finish(pixels, areas, rows, meta)
+            self._seen = None
+
+    def _areas_of(self, scratch: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Views of the scratch memory, kept until the frame is finished: who does all its steps asks once."""
+        if self._seen is None or self._seen[0] is not scratch:
+            self._seen = scratch, self._layout.views(scratch)
+        return self._seen[1]
 
     def warm(self) -> None:
         """Compile, or load, every kernel that a frame of this kind needs: run a small one through."""
@@ -184,7 +194,7 @@ class CentroidDetector:
 
     def _quantise(self, tile: int, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
         core, parameters = self._cores[tile], self.parameters
-        largest, brightest, lit = 0.0, parameters.saturation, 0
+        largest, brightest, lit = 0.0, self._saturation, 0
         if parameters.is_float:
             areas["levels"][:] = self._work.float_levels
         elif parameters.preprocess:
@@ -193,9 +203,9 @@ class CentroidDetector:
         else:
             levels.copy_levels(pixels, self._flip, *core, areas["levels"])
         saturated = 0
-        if brightest >= parameters.saturation or self._sensor is not pixels:
+        if brightest >= self._saturation or self._sensor is not pixels:
             view = self._sensor[core.y0 : core.y1, core.x0 : core.x1]
-            saturated = int(np.count_nonzero(view >= parameters.saturation))
+            saturated = int(np.count_nonzero(view >= self._saturation))
         areas["peaks"][tile, :3] = largest, saturated, lit
 
     def _sweep(
@@ -213,7 +223,7 @@ class CentroidDetector:
         if not self.parameters.preprocess:
             return 1.0
         largest = max(peaks[:, 0].tolist())
-        return np.iinfo(self.parameters.level_dtype).max / largest if largest > 0 else 1.0
+        return self._largest_level / largest if largest > 0 else 1.0
 
     def _threshold(self, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
         work, scale = self._work, self._scale(areas["peaks"])
@@ -275,7 +285,7 @@ class CentroidDetector:
             )  # fmt: skip
         squares = areas["squares"] if self._sparing else areas["squares"][:0]
         self._refinement.run(
-            areas["levels"], pixels, self._sensor, self._flip, parameters.saturation, parameters.max_iterations,
+            areas["levels"], pixels, self._sensor, self._flip, self._saturation, parameters.max_iterations,
             self._least_mass(areas), squares, room, min(count, len(room)),
         )  # fmt: skip
         return count

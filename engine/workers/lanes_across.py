@@ -89,6 +89,24 @@ def _even_and_odd(builder, value):
     return [builder.shuffle_vector(value, nothing, ir.Constant(kind, order)) for order in orders]
 
 
+def _every_second(first: int):
+    @intrinsic
+    def lanes_of(typingctx, one, other):
+        def generate(context, builder, sig, args):
+            order = ir.Constant(ir.VectorType(ir.IntType(32), one.lanes), list(range(first, 2 * one.lanes, 2)))
+            return builder.shuffle_vector(*args, order)
+
+        return one(one, other), generate
+
+    return lanes_of
+
+
+even_lanes = _every_second(0)
+"""Of two vectors, one behind the other, the lanes with even numbers."""
+odd_lanes = _every_second(1)
+"""And those with odd ones."""
+
+
 @intrinsic
 def pair_sums(typingctx, one, other):
     """Products of int16, those of lanes 2k and 2k + 1 added up: half as many int32 (one instruction on x86)."""

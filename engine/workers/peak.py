@@ -14,13 +14,14 @@ import numpy as np
 
 from engine.workers.compiled import inlined, kernel
 from engine.workers.lanes import as_i32, larger, load, splat, store
-from engine.workers.lanes_across import most
+from engine.workers.lanes_across import bits, even_lanes, most, odd_lanes, trailing_zeros
 from engine.workers.lanes_integer import up_by
 
 CELL = 8
 _MARGIN = 2  # pixels around a cell that are band-passed too: noise may have shifted its brightest pixel
 _CELLS_AT_LEAST = 4
 _PIXELS_A_CELL = 1 << 16  # one more cell for so many pixels
+_TOGETHER = 16  # cells of a row that are folded at once
 
 
 def rows_apart(diameter_y: int) -> int:
@@ -28,16 +29,32 @@ def rows_apart(diameter_y: int) -> int:
     return 1 if diameter_y < 9 else 2 if diameter_y < 17 else 4
 
 
+def row_of(columns: int) -> int:
+    """Cells of a row of work space for a block so wide."""
+    return -(-columns // (_TOGETHER * CELL)) * _TOGETHER
+
+
 def cells_of(height: int, width: int) -> int:
     """How many cells of a block are looked at."""
     return _CELLS_AT_LEAST + height * width // _PIXELS_A_CELL
+
+
+@inlined
+def _largest_of_twos(one, other):
+    return larger(even_lanes(one, other), odd_lanes(one, other))
+
+
+@inlined
+def _sums_of_twos(one, other):
+    return even_lanes(one, other) + odd_lanes(one, other)
 
 
 @kernel
 def _fold_cells(pixels, flip, y0, y1, x0, x1, apart, rows, largest, sums):
     """Largest pixel and sum of every cell of a block, of rows so far `apart`.
 
-    `rows` is int32 work space of two rows of the block.
+    Work space of int32: two `rows` of row_of(x1 - x0) * CELL, and `largest` and `sums` of as many rows as there are
+    cells, row_of(x1 - x0) long.
     """
     count = x1 - x0
     mask = splat(np.int32(flip), 16)
@@ -61,16 +78,22 @@ def _fold_cells(pixels, flip, y0, y1, x0, x1, apart, rows, largest, sums):
                 level = np.int32(pixels[y, x0 + i] ^ flip)
                 rows[0, i] = max(rows[0, i], level)
                 rows[1, i] += level
-        for i in range(count, count + CELL):
+        cells = (count + CELL * _TOGETHER - 1) // (CELL * _TOGETHER) * _TOGETHER
+        for i in range(count, cells * CELL):
             rows[0, i] = 0
             rows[1, i] = 0
-        for cell in range((count + CELL - 1) // CELL):
-            highest, added = np.int32(0), np.int32(0)
-            for i in range(cell * CELL, cell * CELL + CELL):
-                highest = max(highest, rows[0, i])
-                added += rows[1, i]
-            largest[cell_y, cell] = highest
-            sums[cell_y, cell] = added
+        for cell in range(0, cells, _TOGETHER):
+            at = cell * CELL
+            a = _largest_of_twos(load(rows, 0, at, 16), load(rows, 0, at + 16, 16))
+            b = _largest_of_twos(load(rows, 0, at + 32, 16), load(rows, 0, at + 48, 16))
+            c = _largest_of_twos(load(rows, 0, at + 64, 16), load(rows, 0, at + 80, 16))
+            d = _largest_of_twos(load(rows, 0, at + 96, 16), load(rows, 0, at + 112, 16))
+            store(largest, cell_y, cell, _largest_of_twos(_largest_of_twos(a, b), _largest_of_twos(c, d)))
+            a = _sums_of_twos(load(rows, 1, at, 16), load(rows, 1, at + 16, 16))
+            b = _sums_of_twos(load(rows, 1, at + 32, 16), load(rows, 1, at + 48, 16))
+            c = _sums_of_twos(load(rows, 1, at + 64, 16), load(rows, 1, at + 80, 16))
+            d = _sums_of_twos(load(rows, 1, at + 96, 16), load(rows, 1, at + 112, 16))
+            store(sums, cell_y, cell, _sums_of_twos(_sums_of_twos(a, b), _sums_of_twos(c, d)))
 
 
 @inlined
@@ -88,6 +111,17 @@ def _smoothed(pixels, mask, y, x):
     return np.int64(most(most_of_all))
 
 
+@inlined
+def _around(sums, cy, cx, cells_y, cells_x):
+    """Sum of a cell and of those beside it, and how many there are."""
+    around, cells = np.int64(0), 0
+    for ny in range(max(cy - 1, 0), min(cy + 2, cells_y)):
+        for nx in range(max(cx - 1, 0), min(cx + 2, cells_x)):
+            around += sums[ny, nx]
+            cells += 1
+    return around, cells
+
+
 @kernel
 def best_cells(pixels, flip, y0, y1, x0, x1, apart, rows, largest, sums, best, scores):
     """Rank the cells of a block; `best` gets the blocks (y0, y1, x0, x1) around the most promising, in no order.
@@ -101,33 +135,33 @@ def best_cells(pixels, flip, y0, y1, x0, x1, apart, rows, largest, sums, best, s
     mask = splat(np.int32(flip), CELL)
     with_neighbours = y1 - y0 >= CELL + 2 and x1 - x0 >= CELL + 2
     for cy in range(cells_y):
-        for cx in range(cells_x):
-            top = np.int64(largest[cy, cx])
-            if used == scores.size and 16 * top <= floor:  # a score is hardly more
-                continue
-            around, cells = np.int64(0), 0
-            for ny in range(max(cy - 1, 0), min(cy + 2, cells_y)):
-                for nx in range(max(cx - 1, 0), min(cx + 2, cells_x)):
-                    around += sums[ny, nx]
-                    cells += 1
-            y, x = y0 + cy * CELL, x0 + cx * CELL
-            value = 16 * top
-            if with_neighbours:
-                value = _smoothed(pixels, mask, min(max(y, y0 + 1), y1 - CELL - 1), min(max(x, x0 + 1), x1 - CELL - 1))
-            score = value - 16 * around * apart // (cells * CELL * CELL)
-            slot = least
-            if used < scores.size:
-                slot = used
-                used += 1
-            elif score <= floor:
-                continue
-            best[slot, 0], best[slot, 1] = max(y0, y - _MARGIN), min(y1, y + CELL + _MARGIN)
-            best[slot, 2], best[slot, 3] = max(x0, x - _MARGIN), min(x1, x + CELL + _MARGIN)
-            scores[slot] = score
-            if used == scores.size:
-                least = 0
-                for i in range(1, used):
-                    if scores[i] < scores[least]:
-                        least = i
-                floor = scores[least]
+        for first in range(0, cells_x, _TOGETHER):
+            here = np.uint64((1 << min(_TOGETHER, cells_x - first)) - 1)
+            if used == scores.size:  # a score is hardly more than this
+                here &= bits(load(largest, cy, first, 16) > splat(np.int32(floor >> 4), 16))
+            while here != 0:
+                cx = first + np.int64(trailing_zeros(here))
+                here &= here - np.uint64(1)
+                around, cells = _around(sums, cy, cx, cells_y, cells_x)
+                y, x = y0 + cy * CELL, x0 + cx * CELL
+                value = 16 * np.int64(largest[cy, cx])
+                if with_neighbours:
+                    inside_y = min(max(y, y0 + 1), y1 - CELL - 1)
+                    value = _smoothed(pixels, mask, inside_y, min(max(x, x0 + 1), x1 - CELL - 1))
+                score = value - 16 * around * apart // (cells * CELL * CELL)
+                slot = least
+                if used < scores.size:
+                    slot = used
+                    used += 1
+                elif score <= floor:
+                    continue
+                best[slot, 0], best[slot, 1] = max(y0, y - _MARGIN), min(y1, y + CELL + _MARGIN)
+                best[slot, 2], best[slot, 3] = max(x0, x - _MARGIN), min(x1, x + CELL + _MARGIN)
+                scores[slot] = score
+                if used == scores.size:
+                    least = 0
+                    for i in range(1, used):
+                        if scores[i] < scores[least]:
+                            least = i
+                    floor = scores[least]
     return used

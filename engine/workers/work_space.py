@@ -25,8 +25,8 @@ class WorkSpace:
         level = parameters.level_dtype
         self.band = Band.of(parameters)
         # step 1
-        cells = (-(-tile_height // peak.CELL), -(-tile_width // peak.CELL))
-        self.cell_rows = aligned_zeros((2, tile_width + peak.CELL), np.int32)
+        cells = (-(-tile_height // peak.CELL), peak.row_of(tile_width))
+        self.cell_rows = aligned_zeros((2, cells[1] * peak.CELL), np.int32)
         self.cell_largest = np.zeros(cells, np.int32)
         self.cell_sums = np.zeros(cells, np.int32)
         self.best = np.zeros((peak.cells_of(tile_height, tile_width), 4), np.int64)

@@ -29,11 +29,13 @@ from engine.workers.lanes import (
 from engine.workers.lanes_across import (
     bits,
     count_ones,
+    even_lanes,
     largest_of_fours,
     last_in_all,
     masked_sums,
     most,
     moved_up,
+    odd_lanes,
     pair_sums,
     total,
     trailing_zeros,
@@ -167,6 +169,20 @@ def test_numbers_move_up_and_zeros_enter() -> None:
     assert np.array_equal(out[0, :16], [0, *v[:-1]])
     assert np.array_equal(out[1, :16], [0] * 8 + list(v[:8]))
     assert np.array_equal(out[2, :16], [v[-1]] * 16)
+
+
+@njit
+def _every_second(a: Any, out: Any) -> None:
+    one, other = load(a, 0, 5, 16), load(a, 0, 30, 16)
+    store(out, 0, 0, even_lanes(one, other))
+    store(out, 1, 0, odd_lanes(one, other))
+
+
+def test_of_two_vectors_every_second_lane_is_taken() -> None:
+    a, out = row(np.int32), np.zeros((2, 16), np.int32)
+    _every_second(a, out)
+    both = np.concatenate([a[0, 5:21], a[0, 30:46]])
+    assert np.array_equal(out, [both[::2], both[1::2]])
 
 
 @njit
