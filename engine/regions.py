@@ -17,6 +17,12 @@ def region_of(text: str) -> tuple[int, int, int, int]:
     return (int(y0 or 0), int(y1 or 0), int(x0 or 0), int(x1 or 0))
 
 
+def part_of_frame(text: str, shape_hw: tuple[int, int]) -> tuple[int, int, int, int]:
+    """`region_of` in a frame of that shape: every end is a number. Raises ValueError if it is not of that form."""
+    y0, y1, x0, x1 = region_of(text)
+    return y0, y1 or shape_hw[0], x0, x1 or shape_hw[1]
+
+
 def are_inside(rows: NDArray[Any], y0: int, y1: int, x0: int, x1: int) -> NDArray[np.bool_]:
     """Which of a frame's rows are within it."""
     y, x = rows["y"], rows["x"]

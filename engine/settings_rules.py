@@ -13,7 +13,7 @@ from engine.addresses import is_loopback, parse_address
 from engine.cores import parse_cores
 from engine.experiment import Experiment
 from engine.machine_rules import MACHINE_RULES
-from engine.regions import region_of
+from engine.regions import part_of_frame
 from engine.settings_faults import Fault, Given, Rule
 from engine.toml_text import literal
 
@@ -213,11 +213,10 @@ def _region_form(e: Experiment) -> Iterator[Fault]:
     height, width = e.camera.shape_hw
     for key, text in (("correction.region", e.correction.region), ("record.image_region", e.record.image_region)):
         try:
-            y0, y1, x0, x1 = region_of(text)
+            y0, y1, x0, x1 = part_of_frame(text, e.camera.shape_hw)
         except ValueError:
             yield Fault(key, f'{literal(text)} is not understood; it must be "y0:y1, x0:x1"')
             continue
-        y1, x1 = y1 or height, x1 or width
         if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
             yield Fault(
                 key,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from engine.clocks import monotonic_ns
 from engine.frames import Kind
 from engine.process import Job, Log
-from engine.regions import region_of
+from engine.regions import part_of_frame
 from engine.shm.cursors import Gap, LosslessReader
 from engine.shm.ring import OverrunError
 from recorders.inbox import NAME as INBOX
@@ -75,8 +75,9 @@ class _FrameLoop:
         self._reader = LosslessReader(job.frames, job.process.frame_reader)
         settings = job.experiment
         ring_s = job.frames.slots / settings.camera.fps
-        camera, (y0, y1, x0, x1) = settings.camera, region_of(settings.record.image_region)
-        pixels = ((y1 or camera.height) - y0) * ((x1 or camera.width) - x0)
+        camera = settings.camera
+        y0, y1, x0, x1 = part_of_frame(settings.record.image_region, camera.shape_hw)
+        pixels = (y1 - y0) * (x1 - x0)
         self._raw_bytes = camera.frame_bytes * pixels // (camera.height * camera.width)  # of what is kept of a frame
         # Slots are held until they are flushed: that may take no more than a quarter of the ring.
         self._flush_s = min(settings.record.flush_s, settings.ring.hold_s / 3, ring_s / 4)

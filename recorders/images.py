@@ -21,7 +21,7 @@ from engine.cores import existing_cores
 from engine.errors import MachineError
 from engine.experiment import Experiment
 from engine.process import Job
-from engine.regions import region_of
+from engine.regions import part_of_frame
 from recorders.frame_loop import COUNTERS, record_frames, threads_for
 from recorders.hdf5new import create, leave, open_to_readers, stopped_writing
 from recorders.metadata import FORMAT
@@ -54,16 +54,17 @@ class ImageFile:
         dtype: str,
         *,
         level: int = 1,
-        region: tuple[int, int, int, int] = (0, 0, 0, 0),
+        region: str = "",
         utc_offset_ns: int = 0,
     ) -> None:
-        """Make the file; it must not exist. `region`: y0, y1, x0, x1 of what is kept of each frame; an end
-        of 0 is the frame's.
+        """Make the file; it must not exist. `region`: what is kept of each frame, as in `record.image_region`.
+
+        Raises FileExistsError, MachineError.
         """
         self.path = path
-        y, y1, x, x1 = region
-        height, width = (y1 or shape_hw[0]) - y, (x1 or shape_hw[1]) - x
-        self._part = np.s_[y : y + height, x : x + width]
+        y0, y1, x0, x1 = part_of_frame(region, shape_hw)
+        height, width = y1 - y0, x1 - x0
+        self._part = np.s_[y0:y1, x0:x1]
         self._level = level
         self._utc_offset_ns = utc_offset_ns
         self._rows: list[tuple[int, int, int, int]] = []
@@ -76,7 +77,7 @@ class ImageFile:
             **filters(level),
         )  # fmt: skip
         self._images.attrs["whole"] = int((height, width) == shape_hw)  # else the checksums are of more than is here
-        self._images.attrs["region_x"], self._images.attrs["region_y"] = x, y
+        self._images.attrs["region_x"], self._images.attrs["region_y"] = x0, y0
         self._frames = self._file.create_dataset(
             "frames", (0,), FRAMES, maxshape=(None,), chunks=(4096,), fillvalue=unwritten(FRAMES)
         )
@@ -118,8 +119,8 @@ class ImageFile:
 def pace(experiment: Experiment) -> Pace:
     """How fast the recorder is here."""
     settings = experiment.record
-    y0, y1, x0, x1 = region_of(settings.image_region)
-    part = np.s_[y0 : y1 or None, x0 : x1 or None]
+    y0, y1, x0, x1 = part_of_frame(settings.image_region, experiment.camera.shape_hw)
+    part = np.s_[y0:y1, x0:x1]
     threads = threads_for(settings.image_threads, len(existing_cores()))
     return measured("images", lambda pixels: chunk(pixels[part], settings.image_level), experiment, threads)
 
@@ -135,7 +136,7 @@ def main(job: Job) -> int:
     def make(part: int) -> ImageFile:
         return ImageFile(
             part_path(first, part), camera.shape_hw, camera.dtype, level=settings.image_level,
-            region=region_of(settings.image_region), utc_offset_ns=offset_ns,
+            region=settings.image_region, utc_offset_ns=offset_ns,
         )  # fmt: skip
 
     part = max(part_paths(first), default=0) + 1

@@ -17,7 +17,7 @@ import pandas as pd
 
 from engine.experiment import Experiment
 from engine.light import SLM_ROW
-from engine.regions import region_of
+from engine.regions import part_of_frame
 from engine.rows import ROW
 from recorders.crop_parts import Crops
 from recorders.join import accounting, joined_frames, lost_ranges
@@ -86,9 +86,7 @@ class Run:
 
         Positions in `/tracks` are in the camera's frame: in `frames[i]` a particle is at `(y - y0, x - x0)`.
         """
-        camera = self.settings.camera
-        y0, y1, x0, x1 = region_of(self.settings.record.image_region)
-        return y0, y1 or camera.height, x0, x1 or camera.width
+        return part_of_frame(self.settings.record.image_region, self.settings.camera.shape_hw)
 
     @property
     def crops(self) -> Crops:

@@ -26,7 +26,7 @@ from engine.errors import MachineError
 from engine.experiment import Experiment
 from engine.frames import FRAME_META
 from engine.process import Job
-from engine.regions import region_of
+from engine.regions import part_of_frame
 from recorders.frame_loop import COUNTERS, record_frames, threads_for
 from recorders.pace import Pace, announce, measured
 from recorders.room import refuse_if_full
@@ -47,8 +47,9 @@ class TiffFiles:
         self._run_id = run_id
         self._utc_offset_ns = utc_offset_ns
         self._compression = _COMPRESSION[experiment.record.tiff_compression]
-        camera, (y0, y1, x0, x1) = experiment.camera, region_of(experiment.record.image_region)
-        self._part = np.s_[y0 : y1 or camera.height, x0 : x1 or camera.width]
+        camera = experiment.camera
+        y0, y1, x0, x1 = part_of_frame(experiment.record.image_region, camera.shape_hw)
+        self._part = np.s_[y0:y1, x0:x1]
         self._pixel_um = camera.pixel_um
         self._big = experiment.record.tiff_stack
         self._written = 0

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from engine.cli.monitor_replay import ReplayFeed
 from engine.experiment import Experiment
-from engine.regions import region_of
 from recorders import Run, napari_reader
 from recorders.compare import compare
 from recorders.export import run as export
@@ -44,7 +43,7 @@ def run(job: Any, ring: Any) -> Run:
     made = job([*frames, ring.end()], experiment=experiment)
     record_hdf5(made)
     folder = RunFolder(made.run_folder)
-    images = ImageFile(folder.images, SHAPE_HW, "uint16", region=region_of(REGION))
+    images = ImageFile(folder.images, SHAPE_HW, "uint16", region=REGION)
     for n in range(FRAMES):
         images.write(ring.meta(n), images.encode(ring.meta(n), picture(n)))
     images.close()
