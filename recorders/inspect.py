@@ -24,7 +24,7 @@ from recorders.metadata import read_group
 from recorders.parts import BLOCK_ROWS, Part, RunError, frame_blocks, opened, owned_blocks, part_paths, read_parts
 from recorders.report import Report, SettingsStretch, StepAccount
 from recorders.run import Run
-from recorders.runfolder import RunFolder
+from recorders.runfolder import RunFolder, of_same_run
 from recorders.tables import FRAMES, LOST, NO_CODE, PAUSED, Table
 from recorders.tiff_pictures import check_tiffs
 from recorders.told import Told, account_with, lost_with
@@ -99,12 +99,9 @@ def _check_pixels(
     run: Run, parts: list[Part], progress: Callable[[int, int], None] | None
 ) -> tuple[dict[str, Any], list[str]]:
     """What the report says of camera frames and crops, by its fields; and what is wrong with them."""
-    images, crops_first = (
-        run.path.with_name(run.path.name.replace("tracking_", f"{kind}_", 1)) for kind in ("images", "crops")
-    )
-    pictures = _check_images(images, progress)
+    pictures = _check_images(of_same_run(run.path, "images"), progress)
     tiffs, tiffs_compared, tiff_faults = _check_tiffs(run, parts, progress)
-    crops, crop_faults = _check_crops(crops_first, progress)
+    crops, crop_faults = _check_crops(of_same_run(run.path, "crops"), progress)
     counts = {
         "images": pictures.frames, "images_compared": pictures.compared,
         "tiffs": tiffs, "tiffs_compared": tiffs_compared, "crops": crops,

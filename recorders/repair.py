@@ -26,7 +26,7 @@ from recorders.particles import NAME, particles_of
 from recorders.parts import Part, RunError, opened, owned_blocks, part_paths, read_parts, read_rows
 from recorders.pictures import link_into, linked_frames
 from recorders.run import Run
-from recorders.runfolder import RunFolder
+from recorders.runfolder import RunFolder, of_same_run
 from recorders.slm import write_slm
 from recorders.streams import write_streams
 from recorders.tiff_ome import finish
@@ -46,7 +46,7 @@ def repair(first: Path) -> Repaired:
     Raises RunError if it is being recorded or cannot be read, MachineError if there is no room or the folder cannot be
     written; then nothing has changed but the mark.
     """
-    images, crops = (first.with_name(first.name.replace("tracking_", kind, 1)) for kind in ("images_", "crops_"))
+    images, crops = (of_same_run(first, kind) for kind in ("images", "crops"))
     files = [path for one in (first, images, crops) for path in part_paths(one).values()]
     for path in files:
         if h5clear.is_held(path):

@@ -25,7 +25,7 @@ from recorders.metadata import read_group
 from recorders.particles import NAME, particles_of
 from recorders.parts import Part, RunError, opened, part_paths, read_parts, read_rows
 from recorders.pictures import Pictures
-from recorders.runfolder import RunFolder
+from recorders.runfolder import RunFolder, of_same_run
 from recorders.slm import read_slm
 from recorders.streams import read_streams
 from recorders.tables import EVENTS, EXTRA, FRAMES, PAUSED, Table, joined_text, once, were_written
@@ -70,7 +70,7 @@ class Run:
 
         From the HDF5 files, or from TIFF where there are none. Raises RunError if there are neither.
         """
-        first = self.path.with_name(self.path.name.replace("tracking_", "images_", 1))
+        first = of_same_run(self.path, "images")
         if part_paths(first):
             return Pictures(first)
         with suppress(RunError):
@@ -94,7 +94,7 @@ class Run:
 
         Raises RunError if there are none.
         """
-        return Crops(self.path.with_name(self.path.name.replace("tracking_", "crops_", 1)))
+        return Crops(of_same_run(self.path, "crops"))
 
     @cached_property
     def tracks(self) -> pd.DataFrame:

@@ -109,6 +109,14 @@ def allot(data: Path, experiment: Experiment, now: datetime | None = None) -> Ru
     return folder
 
 
+def of_same_run(tracking: Path, kind: str) -> Path:
+    """The first file of another kind, "images" or "crops", of the run of `tracking_run_001.h5`.
+
+    By that file's name: the folder may be called otherwise by now.
+    """
+    return tracking.with_name(tracking.name.replace("tracking_", f"{kind}_", 1))
+
+
 def _make_next(day: Path) -> Path:
     taken = [int(match[1]) for entry in day.iterdir() if (match := _RUN.match(entry.name))]
     first = max(taken, default=0) + 1
