@@ -30,6 +30,8 @@ def camera_file(folder: Path, n: int, seed: int | None = None) -> Path:
 
 
 class Disk:
+    """How much of 1000 bytes is used, and the time: both are what the test says."""
+
     def __init__(self) -> None:
         self.used, self.now = 0, 0.0
 
@@ -68,7 +70,7 @@ class Hands(Crew):
 
 
 class Bench:
-    """A keeper with hands instead of a crew, a disk and a clock that stand still."""
+    """A keeper with hands instead of a crew; its disk is as full as the test says, each look at its clock a second."""
 
     def __init__(self, folder: Path, **options: Any) -> None:
         self.ram, self.dest = folder / "ram", folder / "dest"

@@ -209,7 +209,6 @@ def test_a_picture_that_is_taken_away_before_it_was_verified_is_packed_again(tmp
 @pytest.mark.parametrize("seed", [3, 4], ids=["the same pixels", "other pixels"])
 def test_files_whose_pictures_would_have_one_name_come_one_after_the_other(tmp_path: Path, seed: int) -> None:
     with Bench(tmp_path) as bench:
-        one = camera_file(bench.ram, 3)
         other = camera_file(bench.ram, 3, seed).rename(bench.ram / "img_0003.tiff")
         one = camera_file(bench.ram, 3)
         bench.keeper.add(one, 3)

@@ -37,6 +37,7 @@ def test_a_real_crew_archives_and_packs_tighter_and_survives_the_death_of_its_wo
         os.kill(killed, 9)
         keeper.drain(lambda: False)
         account = keeper.account
+        assert crew.restarts == 1
     assert (account.archived, account.deleted, account.failed) == (30, 30, 0)
     assert not list(ram.iterdir())
     before = {row.jxl: row.bytes_jxl for row in Archive.open(dest).rows}
@@ -88,8 +89,9 @@ def test_a_worker_that_cannot_be_started_is_told_and_its_work_comes_back(monkeyp
         assert answer.why == "no worker could be started: Resource temporarily unavailable"
 
 
-def test_what_an_effort_costs_is_measured_before() -> None:
+def test_what_an_effort_costs_is_measured_and_said_in_a_line() -> None:
     speed = measured(1, image(0, (128, 256)))
+    assert min(speed.pack_s, speed.verify_s, speed.ratio) > 0
     assert (speed.width, speed.height, speed.stand_in) == (256, 128, False)
     fixed = Speed(1, 2048, 2048, 0.014, 0.036, 2.56, False)
     assert fixed.sustained(1) == pytest.approx(20)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -28,7 +30,7 @@ def described(stream: Stream) -> str:
     )
 
 
-def recorded(path, *names: str) -> None:
+def recorded(path: Path, *names: str) -> None:
     """Three frames of two particles, in micrometres, of runs of these names; their particles stream alone."""
     writer = XdfWriter(path)
     for number, name in enumerate(names, 1):
@@ -46,7 +48,7 @@ def recorded(path, *names: str) -> None:
     writer.close()
 
 
-def test_channel_groups_become_rows_again(tmp_path):
+def test_channel_groups_become_rows_again(tmp_path: Path) -> None:
     recorded(tmp_path / "a.xdf", "beads")
     table = read_tracks(tmp_path / "a.xdf")
     assert table.columns.tolist() == ["frame", "particle", "x", "mass"]
@@ -57,13 +59,13 @@ def test_channel_groups_become_rows_again(tmp_path):
     assert table.attrs["units"] == {"frame": "frames", "particle": "none", "x": "micrometers", "mass": "counts"}
 
 
-def test_of_two_runs_in_a_file_one_has_to_be_named(tmp_path):
+def test_of_two_runs_in_a_file_one_has_to_be_named(tmp_path: Path) -> None:
     recorded(tmp_path / "a.xdf", "beads", "rods")
     with pytest.raises(SettingsError, match="beads_particles and rods_particles: name the one"):
         read_tracks(tmp_path / "a.xdf")
     assert len(read_tracks(tmp_path / "a.xdf", "rods")) == 6
 
 
-def test_a_file_that_is_not_there_is_said(tmp_path):
+def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="is no file"):
         read_tracks(tmp_path / "b.xdf")

@@ -62,8 +62,6 @@ for i in range(200):
 print("sent", flush=True)
 sys.stdin.read()
 """
-
-
 """A paradigm and a laser: a light that is switched on for a moment, a marker at the same instant, numbers besides."""
 CAMERA = """
 import mmap, sys, threading
@@ -199,6 +197,9 @@ def test_the_xdf_read_back_equals_the_file_to_the_last_digit(recording):
     assert len(table) > 6 * 100
     streamed = tracks[tracks["frame"].isin(table["frame"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(table, streamed, check_exact=True)
+
+
+def test_a_run_that_is_not_in_the_xdf_is_said_with_the_streams_that_are(recording):
     with pytest.raises(SettingsError, match=r"neither balls_rows nor balls_particles; streams in it: .*beads_rows"):
         read_tracks(recording["xdf"], "balls")
 

@@ -163,8 +163,8 @@ def test_samples_of_another_width_are_not_handed_to_liblsl():
         outlets.push("stats", np.zeros((1, 7)), 1.0)
 
 
-class EmptyLaboratory:
-    """What pylsl finds where only one stream is, of another name."""
+class OnlyALaser:
+    """In the place of pylsl, in a laboratory where one stream is, of the name laser."""
 
     class ContinuousResolver:
         def __init__(self, prop: str, value: str) -> None:
@@ -189,7 +189,7 @@ def test_a_stream_whose_name_is_misspelt_is_complained_of_while_there_is_time_an
         said.append(f"{level} {text}")
         complained.set()
 
-    with Incoming(EmptyLaboratory(), ("lazer",), tmp_path, lambda *_: None, log, patience_s=0.0):
+    with Incoming(OnlyALaser(), ("lazer",), tmp_path, lambda *_: None, log, patience_s=0.0):
         assert complained.wait(10)
     assert "warning lsl.record: no stream is named lazer so far (there: laser)" in said[0]
     assert said[1:] == ["warning lsl.record: the stream lazer never appeared: nothing of it is in the file"]

@@ -29,7 +29,7 @@ def test_a_frame_without_a_picture_is_no_lost_connection_whatever_the_words() ->
     assert feed.picture() is None
 
 
-def test_silence_is() -> None:
+def test_silence_is_a_lost_connection() -> None:
     with pytest.raises(NoAnswerError):
         LiveFeed("tcp://127.0.0.1:9")._fetch_picture(Refusing(NoAnswerError("nobody")))
 
