@@ -28,7 +28,7 @@ from recorders.metadata import FORMAT
 from recorders.pace import Pace, announce, measured
 from recorders.packed import chunk, filters
 from recorders.parts import part_path, part_paths
-from recorders.room import refuse_if_full
+from recorders.room import LOOK_EVERY, refuse_if_full
 from recorders.runfolder import RunFolder
 from recorders.tables import unwritten
 
@@ -69,7 +69,7 @@ class ImageFile:
         self._utc_offset_ns = utc_offset_ns
         self._rows: list[tuple[int, int, int, int]] = []
         self.count = 0
-        refuse_if_full(path.parent, "images", 64 * width * height * np.dtype(dtype).itemsize)
+        refuse_if_full(path.parent, "images", LOOK_EVERY * width * height * np.dtype(dtype).itemsize)
         self._file, making = create(path)
         self._file.attrs["ringtrack_format"] = FORMAT
         self._images = self._file.create_dataset(
@@ -89,8 +89,8 @@ class ImageFile:
         return chunk(pixels[self._part], self._level)
 
     def write(self, meta: np.void, encoded: bytes) -> int:
-        if self.count % 64 == 0:
-            refuse_if_full(self.path.parent, "images", 64 * len(encoded))
+        if self.count % LOOK_EVERY == 0:
+            refuse_if_full(self.path.parent, "images", LOOK_EVERY * len(encoded))
         self._images.resize(self.count + 1, axis=0)
         self._images.id.write_direct_chunk((self.count, 0, 0), encoded)
         t_utc_ns = int(meta["t_camera_ns"]) + self._utc_offset_ns
@@ -127,7 +127,7 @@ def pace(experiment: Experiment) -> Pace:
 
 def main(job: Job) -> int:
     """Record the frames of a run until the ring says that it has ended; the exit status."""
-    from recorders.image_parts import ImageParts
+    from recorders.image_parts import ImageParts  # which imports this module
 
     camera, settings = job.experiment.camera, job.experiment.record
     first = RunFolder(job.run_folder).images

@@ -193,7 +193,7 @@ def lost_ranges(parts: list[Part]) -> Table:
     for part in parts:
         with opened(part.path) as file:
             ranges: Table = file["accounting/lost"][...]
-        ranges = ranges[(ranges["first"] >= 0) & (ranges["first"] < part.end)]
+        ranges = ranges[were_written(ranges) & (ranges["first"] < part.end)]
         ranges["last"] = np.minimum(ranges["last"], part.end - 1)
         out.append(ranges)
     return np.concatenate(out) if out else np.zeros(0, RANGES)

@@ -22,7 +22,7 @@ from numpy.lib import recfunctions as rfn
 from engine.errors import RingtrackError
 from recorders import h5clear
 from recorders.metadata import FORMAT
-from recorders.tables import FRAMES, LOST, Table
+from recorders.tables import FRAMES, LOST, Table, were_written
 
 BLOCK_ROWS = 1 << 18
 BLOCK_FRAMES = 1 << 16
@@ -199,7 +199,7 @@ def position_before(first: Path, frame: int, part: int) -> Position:
             table = file["frames"]
             for end in range(table.shape[0], 0, -TAIL_ROWS):
                 block: Table = table[max(0, end - TAIL_ROWS) : end]
-                kept = block[(block["frame"] >= 0) & (block["frame"] < frame) & (block["state_code"] != LOST)]
+                kept = block[were_written(block) & (block["frame"] < frame) & (block["state_code"] != LOST)]
                 if len(kept):
                     return Position(int(kept["frame"][-1]) + 1, int(kept["ledger"][-1]))
     return Position(None, 0)

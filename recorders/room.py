@@ -10,6 +10,8 @@ from engine.errors import MachineError
 
 MIN_FREE_BYTES = 64 * 1024 * 1024
 """Left by the recorders of pixels, for the tables."""
+LOOK_EVERY = 64
+"""Frames that are written between two looks at the disk, which has room for them."""
 
 
 def refuse_if_full(folder: Path, recorder: str, spare: int) -> None:

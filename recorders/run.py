@@ -148,7 +148,7 @@ class Run:
     def lost(self) -> pd.DataFrame:
         """Every loss as a range of frame numbers, with step and cause; also those after the file was cut (`told`)."""
         finished = self._finished("accounting/lost")
-        ranges = lost_ranges(self._parts) if finished is None else finished[finished["first"] >= 0]
+        ranges = lost_ranges(self._parts) if finished is None else finished[were_written(finished)]
         return _as_frame(ranges if self.told is None else lost_with(self.told, ranges))
 
     @cached_property

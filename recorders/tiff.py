@@ -29,7 +29,7 @@ from engine.process import Job
 from engine.regions import part_of_frame
 from recorders.frame_loop import COUNTERS, record_frames, threads_for
 from recorders.pace import Pace, announce, measured
-from recorders.room import refuse_if_full
+from recorders.room import LOOK_EVERY, refuse_if_full
 from recorders.runfolder import RunFolder
 from recorders.tiff_ome import finish
 from recorders.tiff_stack import Stack
@@ -83,8 +83,8 @@ class TiffFiles:
 
     def write(self, meta: np.void, encoded: bytes) -> int:
         path = self._folder.tiff(int(meta["frame"]))
-        if self._written % 64 == 0:
-            refuse_if_full(self._folder.path, "tiff", 64 * len(encoded))
+        if self._written % LOOK_EVERY == 0:
+            refuse_if_full(self._folder.path, "tiff", LOOK_EVERY * len(encoded))
         self._written += 1
         if path.exists():  # of the recorder before this one
             return 0
@@ -125,8 +125,8 @@ class TiffStack(TiffFiles):
             self._stack = Stack(self._path)
 
     def write(self, meta: np.void, encoded: bytes) -> int:
-        if self._written % 64 == 0:
-            refuse_if_full(self._folder.path, "tiff", 64 * len(encoded))
+        if self._written % LOOK_EVERY == 0:
+            refuse_if_full(self._folder.path, "tiff", LOOK_EVERY * len(encoded))
         self._written += 1
         if int(meta["frame"]) <= self._stack.last_frame:  # of the recorder before this one
             return 0
