@@ -205,12 +205,12 @@ def test_what_was_recorded_is_counted_whatever_records_it(name: str, tmp_path: P
 
 
 STAND_IN = """
-import os, signal, sys
+import os, pathlib, signal, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # before a library starts threads that do not
 import msgspec
 from engine import runs
 from engine.plan import Plan
-plan = msgspec.structs.replace(Plan.read(__import__("pathlib").Path(sys.argv[1])), pid=os.getpid())
+plan = msgspec.structs.replace(Plan.read(pathlib.Path(sys.argv[1])), pid=os.getpid())
 with runs.registered(plan):
     print("ready", flush=True)
     for _ in range(int(sys.argv[2])):
