@@ -65,7 +65,6 @@ class Band:
     spare: NDArray[Any]
     ends: NDArray[Any]  # a vector of 1, a vector of 0
     largest: NDArray[Any]
-    line: NDArray[np.uint16]
     brightest: NDArray[Any]  # a vector, and one for what is left of a row
 
     @classmethod
@@ -94,7 +93,6 @@ class Band:
             spare=aligned_zeros((1, _SLACK), parameters.level_dtype),
             ends=np.repeat([[1.0, 0.0]], lanes, axis=1).astype(kind),
             largest=aligned_zeros((1, lanes), kind),
-            line=aligned_zeros((1, STRIP), np.uint16),
             brightest=aligned_zeros((1, _BRIGHTEST), parameters.dtype),
         )
 
@@ -107,7 +105,7 @@ class Band:
         levels: NDArray[Any],
         overview: tuple[NDArray[np.uint32], NDArray[Any], NDArray[np.int32]],
     ) -> tuple[float, int, int]:
-        """Sweep blocks of a frame (see `sweep`); `overview` is marks, cells and squares."""
+        """Sweep blocks of a frame (see `sweep`); `overview` is marks, cells and their sums."""
         offset = 0
         if self.taps[0].dtype == np.float32:
             # Of a few pixels of the frame, whatever the block.
@@ -117,7 +115,7 @@ class Band:
         largest, brightest, lit = sweep(
             pixels, flip, blocks, *self.box, *self.taps, self.threshold, scale, self.exact_single, levels,
             self.staged, self.vertical, self.divisors, self.narrow, self.integers, self.means, self.spare, self.ends,
-            self.largest, offset, self.line, self.brightest, *overview,
+            self.largest, offset, self.brightest, *overview,
         )  # fmt: skip
         return largest, brightest, lit
 
@@ -287,8 +285,8 @@ def _finish_rows(
 @kernel
 def sweep(
     pixels, flip, blocks, box_y, box_x, taps_y, taps_x, threshold, scale, exact_single, levels, staged,
-    vertical, divisors, narrow, integers, means, spare, ends, largest, offset, line, brightest, marks, cells,
-    squares,
+    vertical, divisors, narrow, integers, means, spare, ends, largest, offset, brightest, marks, cells,
+    cell_sums,
 ):  # fmt: skip
     """Band-pass blocks (y0, y1, x0, x1) of a frame; return the largest value, and the largest pixel in or beside them.
 
@@ -355,7 +353,7 @@ def sweep(
                         x, spare, ends, lanes, offset, pixels, ahead, max(x - around_x, 0), count + 2 * around_x,
                     )  # fmt: skip
                 if scale > 0 and marks.size > 0:
-                    lit += summarise(levels, y, end, x, x + count, marks, cells, squares, line)
+                    lit += summarise(levels, y, end, x, x + count, marks, cells, cell_sums)
     peak = 0.0
     for i in range(lanes):
         peak = max(peak, np.float64(largest[0, i]))

@@ -212,8 +212,8 @@ class CentroidDetector:
         self, blocks: NDArray[np.int64], pixels: NDArray[Any], scale: float, areas: dict[str, NDArray[Any]]
     ) -> tuple[float, int, int]:
         """Band-pass blocks; the largest value, the brightest pixel, and, if noted, how many levels are not 0."""
-        marks, cells, squares = overview_of(areas)
-        noted: Overview = (marks if self._with_levels else marks[:0], cells, squares)
+        marks, cells, cell_sums = overview_of(areas)
+        noted: Overview = (marks if self._with_levels else marks[:0], cells, cell_sums)
         return self._work.band.run(pixels, self._flip, blocks, scale, areas["levels"], noted)
 
     def _scale(self, peaks: NDArray[np.float64]) -> float:
@@ -232,7 +232,7 @@ class CentroidDetector:
             _, _, lit = self._sweep(self._blocks, pixels, scale, areas)
         if not self._with_levels:
             whole = (0, pixels.shape[0], 0, pixels.shape[1])
-            lit = overview.summarise(areas["levels"], *whole, *overview_of(areas), work.line)
+            lit = overview.summarise(areas["levels"], *whole, *overview_of(areas))
         areas["frame"][0], areas["frame"][2] = scale, lit
         percentile = float(self.parameters.percentile)
         if self._by_cells:
@@ -283,10 +283,10 @@ class CentroidDetector:
                 areas["levels"], *inner, *parameters.window, threshold, int(Column.ROW), room, work.lines,
                 work.dilated, work.hits,
             )  # fmt: skip
-        squares = areas["squares"] if self._sparing else areas["squares"][:0]
+        cell_sums = areas["cell_sums"] if self._sparing else areas["cell_sums"][:0]
         self._refinement.run(
             areas["levels"], pixels, self._sensor, self._flip, self._saturation, parameters.max_iterations,
-            self._least_mass(areas), squares, room, min(count, len(room)),
+            self._least_mass(areas), cell_sums, room, min(count, len(room)),
         )  # fmt: skip
         return count
 

@@ -188,3 +188,19 @@ def largest_of_fours(typingctx, vector):
         return builder.trunc(builder.bitcast(value, words), llvm_of(narrow))
 
     return narrow(vector), generate
+
+
+@intrinsic
+def sums_of_fours(typingctx, vector):
+    """The sum of every four neighbours, uint16: a fourth as many int32."""
+    narrow = Vector(types.int32, vector.lanes // 4)
+
+    def generate(context, builder, sig, args):
+        words = ir.VectorType(ir.IntType(64), narrow.lanes)
+        lower = ir.Constant(words, [0x0000FFFF0000FFFF] * narrow.lanes)
+        value = builder.bitcast(args[0], words)
+        one, two = (ir.Constant(words, [places] * narrow.lanes) for places in (16, 32))
+        value = builder.add(builder.and_(value, lower), builder.and_(builder.lshr(value, one), lower))
+        return builder.trunc(builder.add(value, builder.lshr(value, two)), llvm_of(narrow))
+
+    return narrow(vector), generate

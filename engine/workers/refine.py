@@ -42,10 +42,9 @@ from engine.workers.lanes import (
 from engine.workers.lanes_across import bits, count_ones, masked_sums, most, pair_sums, total
 from engine.workers.layout import zeros_on_a_line
 from engine.workers.masks import Mask
-from engine.workers.overview import DROPPED, SQUARE
+from engine.workers.overview import CELL, DROPPED, SPARE_SUMS
 
 SHIFT_THRESHOLD = 0.6
-SPARE_SQUARES = 8  # behind the end of a row of sums that vectors may touch
 _LANES = 32
 _INSIDE, _ROW, _COLUMN, _ROW_2, _COLUMN_2, _BOTH_2 = range(6)  # integers; the first is -1, all bits, inside
 _COSINE, _SINE = range(2)  # floats
@@ -88,13 +87,13 @@ class Refinement:
         saturation: int,
         max_iterations: int,
         least_mass: float,
-        squares: NDArray[np.int32],
+        cell_sums: NDArray[np.int32],
         features: NDArray[np.float64],
         count: int,
     ) -> None:
         """Fill the first `count` rows of features, whose maxima are known; saturated pixels are those of `sensor`.
 
-        Those with no more than `least_mass` get their position and mass alone; not even these where sums over `squares`
+        Those with no more than `least_mass` get their position and mass alone; not even these where `cell_sums`
         (see `engine.workers.overview`) are given and say that this is what they will have.
         """
         width = levels.shape[1]
@@ -106,25 +105,33 @@ class Refinement:
             pixels.flags.writeable = sensor.flags.writeable = False
         refine(
             levels, pixels, sensor, width, int(flip), saturation, *self.radius, self.vectors, self.start, self.integers,
-            self.floats, max_iterations, least_mass, squares, features, count,
+            self.floats, max_iterations, least_mass, cell_sums, features, count,
         )  # fmt: skip
 
 
 @inlined
-def _may_have(squares, y, x, ry, rx, steps, dropped, mass):
-    """Whether a mask may meet more than this anywhere on its way: the largest sum over squares that it may touch."""
-    down, across = (SQUARE - 1 + 2 * ry) // SQUARE + 1, (SQUARE - 1 + 2 * rx) // SQUARE + 1
-    first_y, last_y = max(0, y - ry - steps) // SQUARE, max(0, y - ry + steps) // SQUARE
-    first_x, last_x = max(0, x - rx - steps) // SQUARE, max(0, x - rx + steps) // SQUARE
-    largest = np.int64(0)
-    for top in range(first_y, last_y + 1):
-        around = splat(np.int32(0), SPARE_SQUARES)
-        for i in range(top, min(top + down, squares.shape[0])):
-            for j in range(first_x, min(first_x + across, squares.shape[1] - SPARE_SQUARES + 1)):
-                around += load(squares, i, j, SPARE_SQUARES)
-        around = select(numbered(around) <= splat(np.int32(last_x - first_x), SPARE_SQUARES), around, zeros_of(around))
-        largest = max(largest, np.int64(most(around)))
-    return np.float64((largest << dropped) + ((1 << dropped) - 1) * SQUARE * SQUARE * down * across) > mass
+def _may_have(cell_sums, y, x, ry, rx, steps, dropped, mass):
+    """Whether a mask may meet more than this anywhere on its way: the largest sum over the cells that it may touch."""
+    rows = cell_sums.shape[0]
+    down, across = (CELL - 1 + 2 * ry) // CELL + 1, (CELL - 1 + 2 * rx) // CELL + 1
+    first_y, last_y = max(0, y - ry - steps) // CELL, max(0, y - ry + steps) // CELL
+    first_x, last_x = max(0, x - rx - steps) // CELL, max(0, x - rx + steps) // CELL
+    end_x = min(first_x + across, cell_sums.shape[1] - SPARE_SUMS + 1)
+    around = splat(np.int32(0), SPARE_SUMS)  # lane k: where the mask begins in cell first_x + k
+    for i in range(first_y, min(first_y + down, rows)):
+        for j in range(first_x, end_x):
+            around += load(cell_sums, i, j, SPARE_SUMS)
+    largest = around
+    for above in range(first_y, last_y):
+        for j in range(first_x, end_x):
+            around -= load(cell_sums, above, j, SPARE_SUMS)
+        if above + down < rows:
+            for j in range(first_x, end_x):
+                around += load(cell_sums, above + down, j, SPARE_SUMS)
+        largest = larger(largest, around)
+    largest = select(numbered(largest) <= splat(np.int32(last_x - first_x), SPARE_SUMS), largest, zeros_of(largest))
+    rest = ((1 << dropped) - 1) * CELL * CELL * down * across  # what was dropped, at most
+    return np.float64((np.int64(most(largest)) << dropped) + rest) > mass
 
 
 @inlined
@@ -148,7 +155,7 @@ def _fetch_next(array, features, ahead, count, column, least_mass, ry, rx):
 @kernel
 def refine(
     levels, pixels, sensor, width, flip, saturation, ry, rx, vectors, start, integers, floats, max_iterations,
-    least_mass, squares, features, count,
+    least_mass, cell_sums, features, count,
 ):  # fmt: skip
     """Refine and characterise the first `count` features; `width` is the frame's, which its arrays may exceed."""
     height, rows = levels.shape[0], 2 * ry + 1
@@ -172,11 +179,12 @@ def refine(
             covered_y += row_2_of[i, j]
             covered_x += column_2_of[i, j]
     steps = max_iterations - 1
-    sparing = squares.size > 0 and 2 * steps // SQUARE + 2 <= SPARE_SQUARES
     dropped = DROPPED if levels.itemsize == 2 else 0
+    all_around = (2 * ry + 2 * CELL) * (2 * rx + 2 * CELL) << (8 * levels.itemsize - dropped)  # has to fit in 32 bits
+    sparing = cell_sums.size > 0 and 2 * steps // CELL + 2 <= SPARE_SUMS and all_around < 1 << 31
     for n in range(count):
         y, x = np.int64(features[n, 9]), np.int64(features[n, 10])
-        walks = not sparing or _may_have(squares, y, x, ry, rx, steps, dropped, least_mass)
+        walks = not sparing or _may_have(cell_sums, y, x, ry, rx, steps, dropped, least_mass)
         features[n, 0], features[n, 1], features[n, 2] = y, x, 1.0 if walks else 0.0
     ahead = 0
     for _ in range(_AHEAD):

@@ -15,9 +15,8 @@ from engine.workers import overview
 from engine.workers.features import COLUMNS
 from engine.workers.layout import Layout
 from engine.workers.parameters import LocateParameters
-from engine.workers.refine import SPARE_SQUARES
 
-Overview = tuple[NDArray[np.uint32], NDArray[Any], NDArray[np.int32]]  # marks, cells, squares
+Overview = tuple[NDArray[np.uint32], NDArray[Any], NDArray[np.int32]]  # marks, cells, cell sums
 
 
 def scratch_layout(parameters: LocateParameters, tiles: int, features: int) -> Layout:
@@ -31,8 +30,8 @@ def scratch_layout(parameters: LocateParameters, tiles: int, features: int) -> L
     layout.add("marks", np.uint64, height, -(-width // 64))
     cells = (-(-height // overview.CELL), -(-width // overview.CELL) + overview.SLACK)
     layout.add("cells", parameters.level_dtype, *cells)
-    squares = (-(-height // overview.SQUARE), -(-width // overview.SQUARE) + SPARE_SQUARES)
-    layout.add("squares", np.int32, *squares)
+    sums = (-(-height // overview.CELL), -(-width // overview.CELL) + overview.SPARE_SUMS)
+    layout.add("cell_sums", np.int32, *sums)
     layout.add("frame", np.float64, 8)  # step 3: scale, threshold, levels that are not 0
     layout.add("sums", np.int64, tiles, 8)  # step 4: background pixels, Σ, Σ²; features; told
     layout.add("features", np.float64, features, COLUMNS)  # step 4
@@ -41,4 +40,4 @@ def scratch_layout(parameters: LocateParameters, tiles: int, features: int) -> L
 
 def overview_of(areas: dict[str, NDArray[Any]]) -> Overview:
     """What `engine.workers.overview` fills in."""
-    return areas["marks"].view(np.uint32), areas["cells"], areas["squares"]
+    return areas["marks"].view(np.uint32), areas["cells"], areas["cell_sums"]

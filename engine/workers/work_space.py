@@ -32,7 +32,6 @@ class WorkSpace:
         self.best = np.zeros((peak.cells_of(tile_height, tile_width), 4), np.int64)
         self.cell_scores = np.zeros(len(self.best), np.int64)
         # step 3
-        self.line = aligned_zeros((1, width + overview.SLACK), np.uint16)
         self.counts = np.zeros(levels.COUNTERS, np.int64)
         # step 4
         self.told = np.zeros(2, np.int64)

@@ -81,7 +81,7 @@ def test_a_division_by_a_product_is_exact_up_to_its_limit(size: int) -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("tile_hw", [None, (64, 128), (50, 70)])
 @pytest.mark.parametrize("shape", [(100, 130), (97, 256), (64, 31), (131, 100)])
-def test_marks_cells_and_squares_are_those_of_the_levels(
+def test_marks_cells_and_their_sums_are_those_of_the_levels(
     dtype: Any, tile_hw: tuple[int, int] | None, shape: tuple[int, int]
 ) -> None:
     image = np.random.default_rng(1).poisson(60, shape).astype(dtype)
@@ -90,12 +90,11 @@ def test_marks_cells_and_squares_are_those_of_the_levels(
     height, width = shape
     bits = np.unpackbits(areas["marks"].view(np.uint8), axis=1, bitorder="little")[:, :width]
     assert np.array_equal(bits.astype(bool), levels != 0)
+    dropped = overview.DROPPED if dtype == np.uint16 else 0
     for y in range(0, height, overview.CELL):
         for x in range(0, width, overview.CELL):
             block = levels[y : y + overview.CELL, x : x + overview.CELL]
-            assert areas["cells"][y // overview.CELL, x // overview.CELL] == block.max()
-    dropped = overview.DROPPED if dtype == np.uint16 else 0
-    for y in range(0, height, overview.SQUARE):
-        for x in range(0, width, overview.SQUARE):
-            total = (levels[y : y + overview.SQUARE, x : x + overview.SQUARE].astype(np.int64) >> dropped).sum()
-            assert areas["squares"][y // overview.SQUARE, x // overview.SQUARE] == total
+            place = y // overview.CELL, x // overview.CELL
+            assert areas["cells"][place] == block.max()
+            assert areas["cell_sums"][place] == (block.astype(np.int64) >> dropped).sum()
+    assert not areas["cell_sums"][:, -overview.SPARE_SUMS :].any()

@@ -37,6 +37,7 @@ from engine.workers.lanes_across import (
     moved_up,
     odd_lanes,
     pair_sums,
+    sums_of_fours,
     total,
     trailing_zeros,
 )
@@ -199,6 +200,18 @@ def test_sums_stop_at_the_largest_number_and_products_keep_their_upper_half() ->
     _sixteen_bits(a, b, out)
     one, other = a[0, 1:33].astype(np.int64), b[0, 2:34].astype(np.int64)
     np.testing.assert_array_equal(out[:, :32], [np.minimum(one + other, 65535), one * other >> 16])
+
+
+@njit
+def _sums_of_fours(a: Any, out: Any) -> None:
+    store(out, 0, 0, sums_of_fours(load(a, 0, 3, 32)))
+
+
+def test_every_four_neighbours_are_added_up() -> None:
+    a = np.random.default_rng(9).integers(0, 1 << 16, (1, 64)).astype(np.uint16)
+    out = np.zeros((1, 8), np.int32)
+    _sums_of_fours(a, out)
+    np.testing.assert_array_equal(out[0], a[0, 3:35].reshape(8, 4).sum(axis=1, dtype=np.int64))
 
 
 @njit
