@@ -6,6 +6,7 @@ which it was lost and the cause. There is no cause "unknown": code that loses a 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 import msgspec
@@ -72,3 +73,15 @@ class LostRange(msgspec.Struct, frozen=True):
     last: int
     step: str
     cause: str
+
+
+def merged(ranges: Iterable[LostRange]) -> list[LostRange]:
+    """Neighbours of one step and cause put together; `ranges` and the answer are in the order of frames."""
+    found: list[LostRange] = []
+    for loss in ranges:
+        before = found[-1] if found else None
+        if before and (before.step, before.cause, before.last + 1) == (loss.step, loss.cause, loss.first):
+            found[-1] = LostRange(before.first, loss.last, loss.step, loss.cause)
+        else:
+            found.append(loss)
+    return found

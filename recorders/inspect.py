@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from engine.accounting import LostRange
+from engine.accounting import LostRange, merged
 from engine.rows import FILTERS
 from recorders import h5clear
 from recorders.crop_parts import check_crops
@@ -84,10 +84,10 @@ def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None
         overflow=int(frames["overflow"].sum()),
         latency_ms=_latency_ms(arrived),
         accounting=[StepAccount(bytes(row["step"]).decode(), *row.tolist()[1:]) for row in steps],
-        losses=[
+        losses=merged(
             LostRange(int(r["first"]), int(r["last"]), bytes(r["step"]).decode(), bytes(r["cause"]).decode())
             for r in all_losses
-        ],
+        ),
         settings=_settings(arrived),
         events={str(kind): int(n) for kind, n in run.events["kind"].value_counts(sort=False).items()},
         faults=_check_frames(frames, losses, live) + faults + _check_rest(paths) + pixel_faults,

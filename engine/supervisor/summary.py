@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from engine.accounting import CAUSE_WORDS, Cause, LostRange, Step
+from engine.accounting import CAUSE_WORDS, Cause, LostRange, Step, merged
 from engine.rings import Rings
 from engine.shm.ledger import LedgerOverrunError
 from engine.shm.status import quantiles_ms
@@ -38,6 +38,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     status: int  # the exit status
     reason: str  # why it ended, in words; "" if as asked
+    seconds: float  # from its start until its processes had ended
     frames_received: int
     frames_tracked: int
     frames_recorded: int
@@ -114,6 +115,7 @@ def summarise(
     run_id: str,
     status: int,
     reason: str,
+    seconds: float,
 ) -> RunSummary:
     """Put the account together from the rings and from the file (None: nothing was recorded).
 
@@ -124,25 +126,26 @@ def summarise(
     if forced and truth.last_received > truth.last_frame:
         words = CAUSE_WORDS[Cause.STOPPED_BY_FORCE]
         lost.append(LostRange(truth.last_frame + 1, truth.last_received, Step.TRACKER.name.lower(), words))
-    seconds = (truth.last_published_ns - truth.first_received_ns) / 1e9
+    busy_s = (truth.last_published_ns - truth.first_received_ns) / 1e9
     accounting = _account(truth, recording, forced)
     return RunSummary(
         run_folder=run_folder,
         run_id=run_id,
         status=status,
         reason=reason,
+        seconds=round(seconds, 3),
         frames_received=truth.received,
         frames_tracked=tally["tracked"],
         frames_recorded=recording.frames if recording else 0,
         frames_lost=sum(step.lost for step in accounting),
         frames_paused=recording.paused if recording else 0,
-        fps=round(truth.published / seconds, 3) if seconds > 0 and truth.published > 1 else 0.0,
+        fps=round(truth.published / busy_s, 3) if busy_s > 0 and truth.published > 1 else 0.0,
         latency_ms=truth.latency_ms,
         features_mean=round(tally["rows"] / tally["tracked"], 3) if tally["tracked"] else 0.0,
         filtered={name.removeprefix("removed_"): n for name, n in tally.items() if name.startswith("removed_")},
         overflow=tally["overflow"],
         accounting=accounting,
-        lost=sorted(lost, key=lambda loss: (loss.first, loss.last)),
+        lost=merged(sorted(lost, key=lambda loss: (loss.first, loss.last))),
         restarts={child.name: child.restarts for child in children if child.restarts},
         held_ms={who: ns / 1e6 for who, ns in truth.held_ns.items()},
     )
@@ -150,16 +153,10 @@ def summarise(
 
 def coalesced(records: np.ndarray[Any, np.dtype[Any]]) -> list[LostRange]:
     """LOSS records as ranges, neighbours of one step and cause put together."""
-    ranges: list[LostRange] = []
-    for record in records:
-        step, cause = Step(int(record["step"])).name.lower(), CAUSE_WORDS[Cause(int(record["cause"]))]
-        first, last = int(record["first"]), int(record["last"])
-        before = ranges[-1] if ranges else None
-        if before and (before.step, before.cause, before.last + 1) == (step, cause, first):
-            ranges[-1] = LostRange(before.first, last, step, cause)
-        else:
-            ranges.append(LostRange(first, last, step, cause))
-    return ranges
+    return merged(
+        LostRange(int(r["first"]), int(r["last"]), Step(r["step"]).name.lower(), CAUSE_WORDS[Cause(r["cause"])])
+        for r in records
+    )
 
 
 def _ledger(rings: Rings) -> tuple[list[LostRange], bool]:

@@ -22,7 +22,7 @@ from bridge.web.access import page_lines
 from engine import runs
 from engine.accounting import LostRange
 from engine.addresses import parse_address
-from engine.clocks import measure_utc_offset
+from engine.clocks import measure_utc_offset, monotonic_ns
 from engine.errors import MachineError, SettingsError
 from engine.experiment import Experiment
 from engine.plan import Plan
@@ -115,6 +115,7 @@ def run(
             raise (SettingsError if supervisor.fault_status == SettingsError.exit_status else MachineError)(
                 supervisor.fault
             )
+    seconds = (monotonic_ns() - plan.started_mono_ns) / 1e9
     recording = _finish_recording(plan, log)
     status, reason = _verdict(supervisor)
     summary = summarise(
@@ -125,6 +126,7 @@ def run(
         run_id=plan.run_id,
         status=status,
         reason=reason,
+        seconds=seconds,
     )
     if status == 0 and summary.frames_lost > experiment.experiment.max_lost:
         summary = msgspec.structs.replace(

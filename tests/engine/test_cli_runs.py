@@ -255,6 +255,7 @@ def test_the_closing_account_names_what_was_lost() -> None:
         run_id="aaaa",
         status=4,
         reason="6 frames were lost",
+        seconds=12.5,
         frames_received=294,
         frames_tracked=294,
         frames_recorded=294,

@@ -27,11 +27,11 @@ def run(job: Any, ring: Any) -> Path:
         [
             ring.frame(0, removed_minmass=3),
             ring.frame(1),
-            ring.frame(5, ledger=1, settings=2),
-            ring.frame(6, ledger=1, settings=2, sequence=1),
-            ring.end(2),
+            ring.frame(5, ledger=2, settings=2),
+            ring.frame(6, ledger=2, settings=2, sequence=1),
+            ring.end(3),
         ],
-        [ring.loss(2, 4), ring.loss(7, 7)],
+        [ring.loss(2, 3), ring.loss(4, 4), ring.loss(7, 7)],  # as a live run that lost one after the other has them
     )
     main(made)
     return Path(made.run_folder)

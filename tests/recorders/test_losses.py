@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.accounting import LOSS, Cause, Step
+from engine.accounting import LOSS, Cause, LostRange, Step, merged
 from recorders.losses import Losses, Unexplained, pieces
 from recorders.parts import Position
 
@@ -80,3 +80,11 @@ def test_a_long_absence_is_handed_on_in_pieces_that_name_every_number_once() -> 
         [(29, 29, "camera"), (30, 30, "camera")],
     ]
     assert list(pieces(ledger(), 8)) == []
+
+
+def test_neighbours_of_one_step_and_cause_are_one_range_in_reports() -> None:
+    one_by_one = [LostRange(n, n, "receiver", "ring full") for n in (3, 4, 5, 7)]
+    other = [LostRange(8, 9, "receiver", "refused"), LostRange(10, 10, "camera", "refused")]
+    assert merged([*one_by_one, *other]) == [
+        LostRange(3, 5, "receiver", "ring full"), LostRange(7, 7, "receiver", "ring full"), *other,
+    ]  # fmt: skip

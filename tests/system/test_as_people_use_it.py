@@ -179,6 +179,8 @@ def test_a_run_of_so_many_seconds_ends_by_itself(lab: Laboratory) -> None:
     assert received == tracked == recorded
     assert lost == 0
     assert 1 <= received <= 300  # the camera takes a moment to begin, and to end
+    (listed,) = lab.command("runs", lab.data, "--json").summary["runs"]
+    assert 4 <= listed["seconds"] == ended.summary["seconds"] < 60
 
 
 SCRIPT = """
