@@ -155,11 +155,11 @@ class _Delivery:
         self._told = 0.0
         self._started = 0.0  # with the first frame: a simulation takes a while to prepare
         kind = source.kind()
+        shape, dtype = kind if kind is not None and all(kind[0]) and kind[1] else (None, "")
         room = 64 if source.live and source.waits else None  # files wait in their folder
         self._sender = Sender(
             address, source=(name or source.name)[:200], live=source.live and not source.waits, fps=fps or 0.0,
-            shape=kind[0] if kind else None, dtype=kind[1] if kind else "", on_done=self._done, buffer_frames=room,
-            keys=keys,
+            shape=shape, dtype=dtype, on_done=self._done, buffer_frames=room, keys=keys,
         )  # fmt: skip
 
     def run(self, connect_s: float | None) -> Report:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -27,6 +27,11 @@ BOLTZMANN = 1.380649e-23  # J/K
 LARGE = 600_000  # pixels; frames above are rendered beforehand
 LOOP = 32
 TRUTH = np.dtype([("frame", "<i8"), ("bead", "<i8"), ("x", "<f8"), ("y", "<f8")])
+Side = Annotated[int, msgspec.Meta(ge=1, le=32768)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Above0 = Annotated[float, msgspec.Meta(gt=0)]
+NotBelow0 = Annotated[float, msgspec.Meta(ge=0)]
+FromMinus1 = Annotated[int, msgspec.Meta(ge=-1)]
 Positions = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
@@ -34,24 +39,24 @@ Indices = npt.NDArray[np.int64]
 class Scene(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is simulated. Every field is also an option of the source string `simulated?width=512&beads=100`."""
 
-    width: int = 512
-    height: int = 512
+    width: Side = 512
+    height: Side = 512
     dtype: str = "uint16"
-    beads: int = 100
-    fps: float = 100.0
-    seed: int = 0
-    radius_um: float = 0.5
-    temperature_K: float = 298.15
-    viscosity_mPas: float = 0.89  # water at 25 degrees
-    pixel_um: float = 0.1
-    sigma_px: float = 2.5  # of a spot
-    signal: float = 600.0  # mean counts at a spot's centre, above the background
-    background: float = 100.0
+    beads: Count = 100
+    fps: Above0 = 100.0
+    seed: Count = 0
+    radius_um: Above0 = 0.5
+    temperature_K: Above0 = 298.15
+    viscosity_mPas: Above0 = 0.89  # water at 25 degrees
+    pixel_um: Above0 = 0.1
+    sigma_px: Above0 = 2.5  # of a spot
+    signal: NotBelow0 = 600.0  # mean counts at a spot's centre, above the background
+    background: NotBelow0 = 100.0
     noise: bool = True
-    margin_px: float = 12.0  # beads are turned back so far from the edge
-    distance_px: float = 24.0  # between two beads at the start, where there is room
+    margin_px: NotBelow0 = 12.0  # beads are turned back so far from the edge
+    distance_px: NotBelow0 = 24.0  # between two beads at the start, where there is room
     periodic: bool = False  # beads that leave come in at the other side, instead of being turned back
-    loop: int = -1  # frames rendered beforehand; 0: each is rendered fresh; -1: LOOP for large frames, else 0
+    loop: FromMinus1 = -1  # frames rendered beforehand; 0: each is rendered fresh; -1: LOOP for large frames, else 0
 
     @property
     def diffusion_um2_s(self) -> float:

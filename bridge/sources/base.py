@@ -48,7 +48,10 @@ class Source(Protocol):
         ...
 
     def kind(self) -> tuple[tuple[int, int], str] | None:
-        """(height, width) and type of its first frame, before any is sent; None: as it is asked for, or who knows."""
+        """(height, width) and type of its first frame, before any is sent; None: who knows.
+
+        A side of 0, an empty type: as it is asked for.
+        """
         ...
 
     def close(self) -> None:

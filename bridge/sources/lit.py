@@ -23,13 +23,13 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from bridge.simulator import TRUTH, Positions, Simulator
+from bridge.simulator import TRUTH, Above0, NotBelow0, Positions, Simulator
 from bridge.slm.displays.publisher import WATCHDOG_S, Said
 from bridge.slm.hologram import Holograms, Trap
 from bridge.slm.kernels import project
 from bridge.slm.registration import Registration
 from bridge.sources.base import Shot
-from bridge.sources.simulated import Camera, SimulatedCamera
+from bridge.sources.simulated import Camera, SimulatedCamera, read_options
 from bridge.wire import Answer
 from engine.clocks import NS, monotonic_ns
 from engine.errors import SettingsError
@@ -45,10 +45,10 @@ class LitScene(Camera, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     light: str = ""  # where holograms are published
     registration: str = ""  # the true one: where the light of an order is
-    stiffness_pN_um: float = 4.0  # of a trap that has an equal share of all light
-    reach_um: float = 0.8
-    exposure_ms: float = 5.0
-    light_delay_ms: float = 0.0  # of the modulator itself, after the hologram has come
+    stiffness_pN_um: Above0 = 4.0  # of a trap that has an equal share of all light
+    reach_um: Above0 = 0.8
+    exposure_ms: NotBelow0 = 5.0
+    light_delay_ms: NotBelow0 = 0.0  # of the modulator itself, after the hologram has come
 
 
 class Lamp:
@@ -137,7 +137,7 @@ class LitCamera(SimulatedCamera):
     """See the module."""
 
     def __init__(self, options: dict[str, Any]) -> None:
-        scene = _scene(options)
+        scene = read_options(options, LitScene)
         if not scene.light.startswith("tcp://") or not Path(scene.registration).is_file():
             raise SettingsError("source: simulated: light=tcp://host:port goes with registration=FILE")
         self._options = options
@@ -155,7 +155,7 @@ class LitCamera(SimulatedCamera):
             expected |= {"height": str(welcome.shape[0]), "width": str(welcome.shape[1])}
         if welcome.fps:
             expected["fps"] = repr(welcome.fps)
-        scene = _scene(expected | self._options)
+        scene = read_options(expected | self._options, LitScene)
         self.simulator = Simulator(scene)
         start = max(0, welcome.resume - scene.first)
         plant = Plant(
@@ -202,13 +202,6 @@ class LitCamera(SimulatedCamera):
         records = np.concatenate([_records(n, at) for n, at in self._path] or [np.zeros(0, TRUTH)])
         scene = np.array(msgspec.json.encode(self.simulator.scene).decode())
         np.savez_compressed(path, truth=records, scene=scene)
-
-
-def _scene(options: dict[str, Any]) -> LitScene:
-    try:
-        return msgspec.convert(options, LitScene, strict=False)
-    except msgspec.ValidationError as error:
-        raise SettingsError(f"source: simulated: {error}") from None
 
 
 def _records(n: int, at: Positions) -> NDArray[np.void]:

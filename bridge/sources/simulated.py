@@ -6,31 +6,35 @@ the run expects.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from bridge.simulator import Scene, Simulator
+from bridge.simulator import Count, Scene, Simulator
 from bridge.sources.base import Shot, Unreadable
 from bridge.wire import Answer
 from engine.clocks import NS, monotonic_ns
 from engine.errors import SettingsError
 from engine.frames import TimeSource
-from engine.type_words import nearest_name
+from engine.type_words import nearest_name, words_of
 
 
 class Camera(Scene, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A scene, and how the camera gives it."""
 
-    frames: int = 0  # how many; 0: without end
+    frames: Count = 0  # how many; 0: without end
     live: bool = True  # False: as fast as they are taken, none is ever dropped
-    first: int = 0  # counter of the first frame
+    first: Count = 0  # counter of the first frame
     skip: str = ""  # counters that the camera leaves out: "100-104", or "7,20-22"
-    restart: int = 0  # after so many frames the counter starts again at `first`; 0: never
+    restart: Count = 0  # after so many frames the counter starts again at `first`; 0: never
+
+
+C = TypeVar("C", bound=Camera)
 
 
 class SimulatedCamera:
@@ -40,7 +44,7 @@ class SimulatedCamera:
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._options = options
-        camera = self._camera(options)
+        camera = read_options(options, Camera)
         self.live = camera.live
         self.waits = not camera.live
         self.name = f"simulated camera, seed {camera.seed}"
@@ -69,7 +73,7 @@ class SimulatedCamera:
             expected |= {"height": str(welcome.shape[0]), "width": str(welcome.shape[1])}
         if welcome.fps:
             expected["fps"] = repr(welcome.fps)
-        camera = self._camera(expected | self._options)
+        camera = read_options(expected | self._options, Camera)
         self.simulator = Simulator(camera)
         self.simulator.prepare()
         start = max(0, welcome.resume - camera.first)
@@ -93,8 +97,12 @@ class SimulatedCamera:
         """Write where the beads were in the frames given so far (`frame` is the camera's count of exposures)."""
         self.simulator.save_truth(path, self.given)
 
-    def kind(self) -> None:
-        """In a run it gives what the run wants."""
+    def kind(self) -> tuple[tuple[int, int], str]:
+        """What its options say; 0 and an empty type where they say nothing, and it gives what the run wants."""
+        said = self._options
+        camera = self.simulator.scene
+        shape = camera.height if "height" in said else 0, camera.width if "width" in said else 0
+        return shape, camera.dtype if "dtype" in said else ""
 
     def close(self) -> None:
         """Nothing is held."""
@@ -106,19 +114,26 @@ class SimulatedCamera:
             yield n
             n += 1
 
-    @staticmethod
-    def _camera(options: dict[str, Any]) -> Camera:
+
+def read_options(options: dict[str, Any], kind: type[C]) -> C:
+    """A camera from its options, which may be text. Raises SettingsError with the option and what it may be."""
+    known = {field.name: field.type for field in msgspec.structs.fields(kind)}
+    for name, given in options.items():
+        if name not in known:
+            near = nearest_name(name, known)
+            hint = f"Did you mean {near}?" if near else f"There are: {', '.join(sorted(known))}"
+            raise SettingsError(f"source: simulated: there is no option {name}. {hint}")
         try:
-            camera = msgspec.convert(options, Camera, strict=False)
-        except msgspec.ValidationError as error:
-            names = list(Camera.__struct_fields__)
-            unknown = next((name for name in options if name not in names), "")
-            near = nearest_name(unknown, names)
-            hint = f". Did you mean {near}?" if near else f". There are: {', '.join(sorted(names))}"
-            raise SettingsError(f"source: simulated: {error}{hint if unknown else ''}") from None
-        if camera.dtype not in ("uint8", "uint16") or min(camera.width, camera.height, camera.fps) <= 0:
-            raise SettingsError("source: simulated: width, height and fps above 0; dtype uint8 or uint16")
-        return camera
+            value = msgspec.convert(given, known[name], strict=False)
+        except msgspec.ValidationError:
+            value = math.nan
+        if isinstance(value, float) and not math.isfinite(value):
+            words = words_of(msgspec.inspect.type_info(known[name]))
+            raise SettingsError(f"source: simulated: {name}={given} is not allowed; it must be {words}")
+    camera = msgspec.convert(options, kind, strict=False)
+    if camera.dtype not in ("uint8", "uint16"):
+        raise SettingsError(f"source: simulated: dtype={camera.dtype} is not allowed; it must be uint8 or uint16")
+    return camera
 
 
 def _ranges(text: str) -> set[int]:

@@ -143,8 +143,10 @@ def _refuse(text: str, watch: bool, experiment: Experiment) -> None:
     finally:
         source.close()
     camera = experiment.camera
-    if kind is not None and kind != ((camera.height, camera.width), camera.dtype):
-        (height, width), dtype = kind
+    if kind is None:
+        return
+    height, width, dtype = kind[0][0] or camera.height, kind[0][1] or camera.width, kind[1] or camera.dtype
+    if (height, width, dtype) != (camera.height, camera.width, camera.dtype):
         raise SettingsError(
             f"source: the frames of {text} are {width} x {height} {dtype}; this experiment takes "
             f"{camera.width} x {camera.height} {camera.dtype}. Try --set camera.width={width} "

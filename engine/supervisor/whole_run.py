@@ -187,15 +187,18 @@ def _refuse_elsewhere() -> None:
 
 def _refuse_missing(experiment: Experiment) -> None:
     """Packages that this run needs and that are an extra are missed now, not at minute 40."""
-    record = experiment.record
-    for key, wanted, packages in (
-        ("record.images", record.images, ("hdf5plugin", "imagecodecs")),
-        ("record.crop_size", record.crop_size > 0, ("hdf5plugin", "imagecodecs")),
-        ("record.tiff", record.tiff and record.tiff_compression != "none", ("imagecodecs",)),
+    record, web = experiment.record, experiment.web
+    pictures = ("hdf5plugin", "imagecodecs")
+    for key, wanted, packages, extra in (
+        ("record.images", record.images, pictures, ""),
+        ("record.crop_size", record.crop_size > 0, pictures, ""),
+        ("record.tiff", record.tiff and record.tiff_compression != "none", ("imagecodecs",), ""),
+        ("web.enabled", web.enabled, ("tornado", "PIL"), "'ringtrack[web]'"),
     ):
-        missing = [package for package in packages if find_spec(package) is None]
-        if wanted and missing:
-            raise MachineError(f"{key}: needs what is not installed here. Try: pip install {' '.join(missing)}")
+        missing = [package for package in packages if wanted and find_spec(package) is None]
+        if missing:
+            install = extra or " ".join(missing)
+            raise MachineError(f"{key}: needs what is not installed here. Try: pip install {install}")
 
 
 def _refuse_conflict(experiment: Experiment) -> None:

@@ -177,9 +177,22 @@ def test_a_live_camera_gives_its_frames_at_its_rate() -> None:
         ("simulated?beads=many", "beads"),
         ("simulated?beads", "written as simulated"),
         ("simulated?skip=a-b", "skip"),
-        ("simulated?width=0", "above 0"),
+        ("simulated?width=0", "width=0 is not allowed; it must be a whole number, at least 1"),
+        ("simulated?beads=twenty", "beads=twenty is not allowed; it must be a whole number, at least 0"),
+        ("simulated?beads=-3", "beads=-3 is not allowed"),
+        ("simulated?sigma_px=0", "sigma_px=0 is not allowed; it must be a number, above 0"),
+        ("simulated?signal=nan", "signal=nan is not allowed; it must be a number, at least 0"),
+        ("simulated?background=-1", "background=-1 is not allowed"),
+        ("simulated?temperature_K=0", "temperature_K=0 is not allowed"),
+        ("simulated?dtype=float32", "uint8 or uint16"),
+        ("simulated?light=tcp://127.0.0.1:1&reach_um=-1", "reach_um=-1 is not allowed; it must be a number, above 0"),
     ],
 )
 def test_bad_options_are_said_in_a_sentence(text: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message.replace("?", r"\?")):
         open_source(text)
+
+
+def test_the_simulated_camera_says_what_its_options_say_of_its_frames_and_nothing_else() -> None:
+    assert SimulatedCamera.parse("simulated?width=256&height=128&dtype=uint8").kind() == ((128, 256), "uint8")
+    assert SimulatedCamera.parse("simulated?width=256").kind() == ((0, 256), "")

@@ -14,6 +14,7 @@ import pytest
 from engine import cli
 from engine.errors import InternalError, MachineError, PeerError, SettingsError
 from engine.experiment import Experiment
+from engine.supervisor import whole_run
 
 
 @dataclass(frozen=True)
@@ -197,3 +198,31 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     )
     assert "Traceback" not in done.stderr
     assert done.stdout.startswith("# An experiment of ringtrack")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("width=256&height=256", "are 256 x 256 uint16; this experiment takes 512 x 512 uint16"),
+        ("width=256", "are 256 x 512 uint16"),
+        ("dtype=uint8", "are 512 x 512 uint8"),
+        ("beads=-3", "beads=-3 is not allowed; it must be a whole number, at least 0"),
+    ],
+)
+def test_simulated_frames_that_the_run_cannot_take_are_told_of_before_the_start(
+    ringtrack: Ringtrack, options: str, said: str
+) -> None:
+    ringtrack("init")
+    size = ("--set", "camera.width=512", "--set", "camera.height=512", "--set", "camera.dtype=uint16")
+    done = ringtrack("run", "experiment.toml", *size, "--source", f"simulated?{options}&frames=5")
+    assert done.status == 2
+    assert said in done.err
+    assert not Path("runs").exists()
+
+
+def test_a_page_without_its_packages_is_missed_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = Experiment.load(None, ["web.enabled=true"], {})
+    whole_run._refuse_missing(experiment)
+    monkeypatch.setattr(whole_run, "find_spec", lambda name: None if name == "tornado" else object())
+    with pytest.raises(MachineError, match=r"web\.enabled: .*pip install 'ringtrack\[web\]'"):
+        whole_run._refuse_missing(experiment)
