@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 COUNTERS = ("offered", "sent", "resent", "taken", "dropped", "refused", "skipped", "gave_up", "waiting", "unreadable")
 TICK_S = 0.1
 CLOSE_S = 8.0  # for the last answers; a run allows its source ten seconds to leave
+SILENT_S = 2.0  # without a welcome; then it is said what is waited for
 KEPT_COMPLAINTS = 1000
 
 
@@ -100,6 +101,7 @@ def send(
     over: Callable[[], bool] = lambda: False,
     progress: Callable[[Statistics], None] = lambda statistics: None,
     complain: Callable[[str], None] = lambda text: None,
+    remark: Callable[[str], None] = lambda text: None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Report:
     """Send a source's frames to the receiver at `address`; returns when the source ends or `stopping()` is true.
@@ -110,8 +112,8 @@ def send(
     `delete_sent`: delete a file once its frame is taken; with a `keeper` that is the keeper's. `connect_s`: how long to
     wait for the receiver (None: until `stopping`). `over` is asked once the receiver has answered: True if all was sent
     already, by a sender before this one. `truth`: where `simulated` writes its ground truth. `progress` is
-    called about ten times a second, `complain` with a sentence for each file or frame that is lost. `keys`: the folder
-    of the keys, for a run with `camera.encrypt`.
+    called about ten times a second, `complain` with a sentence for each file or frame that is lost, `remark` with one
+    for what it waits for before its first frame, once. `keys`: the folder of the keys, for a run with `camera.encrypt`.
 
     Raises SettingsError (no such source), PeerError (nobody there).
     """
@@ -122,7 +124,9 @@ def send(
     save_truth = getattr(source, "save_truth", None)
     if truth is not None and save_truth is None:
         raise SettingsError("--truth: only `simulated` knows where its beads are")
-    delivery = _Delivery(source, address, fps, delete_sent, name, keeper, keys, over, progress, complain, stopping)
+    delivery = _Delivery(
+        source, address, fps, delete_sent, name, keeper, keys, over, progress, complain, remark, stopping
+    )
     try:
         report = delivery.run(connect_s)
     finally:
@@ -138,7 +142,7 @@ class _Delivery:
     def __init__(
         self, source: Source, address: str, fps: float | None, delete_sent: bool, name: str | None,
         keeper: Keeper | None, keys: Path | None, over: Callable[[], bool], progress: Callable[[Statistics], None],
-        complain: Callable[[str], None], stopping: Callable[[], bool],
+        complain: Callable[[str], None], remark: Callable[[str], None], stopping: Callable[[], bool],
     ) -> None:  # fmt: skip
         self._source = source
         self._fps = fps
@@ -147,6 +151,8 @@ class _Delivery:
         self._over = over
         self._progress = progress
         self._complain = complain
+        self._remark = remark
+        self._remarked: set[str] = set()
         self._stopping = stopping
         self._complaints: list[str] = []
         self._complaints_total = 0
@@ -178,15 +184,25 @@ class _Delivery:
 
     def _connect(self, connect_s: float | None) -> Answer | None:
         """Wait for the welcome; None if told to stop before it."""
-        end = None if connect_s is None else time.monotonic() + connect_s
+        began = time.monotonic()
+        end = None if connect_s is None else began + connect_s
         while not self._stopping():
             with contextlib.suppress(PeerError):
                 return self._sender.connect(TICK_S)
             if self._sender.unfit or (end is not None and time.monotonic() > end):
                 self._sender.close(0.0)
                 raise self._sender.not_welcome(connect_s or 0.0)
+            if time.monotonic() - began > SILENT_S:
+                self._say_why(self._sender.statistics.trouble)
             self._tick()
         return None
+
+    def _say_why(self, trouble: str) -> None:
+        """Say what is waited for, once: how long ago another source spoke is no news."""
+        what = trouble.partition(",")[0]
+        if what not in self._remarked:
+            self._remarked.add(what)
+            self._remark(f"waiting: {trouble}")
 
     def _frames(self, welcome: Answer) -> None:
         first, started = None, time.monotonic()

@@ -100,6 +100,7 @@ def command(
             connect_s=wait_s,
             progress=watched_by(),
             complain=output.talk,
+            remark=output.talk,
             stopping=lambda: bool(stopping),
             **options,
         )

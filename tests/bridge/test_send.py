@@ -13,7 +13,9 @@ import pytest
 import tifffile
 from helpers_reception import FakeReceiver, Memory, image, wait_until
 
+from bridge import send as sending
 from bridge.send import Report, local, send
+from bridge.sender import Sender
 from engine.accounting import Cause, Step
 from engine.errors import PeerError, SettingsError
 
@@ -140,6 +142,22 @@ def test_nobody_there_is_a_peers_error(tmp_path: Path) -> None:
         send(str(tmp_path), "tcp://127.0.0.1:9", watch=False, connect_s=0.1)
     with pytest.raises(SettingsError, match="--truth"):
         send(str(tmp_path), "tcp://127.0.0.1:9", watch=False, truth="x.npz")
+
+
+def test_what_a_sender_waits_for_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "SILENT_S", 0.05)
+    files(tmp_path, [0])
+    said: list[str] = []
+    with pytest.raises(PeerError):
+        send(str(tmp_path), "tcp://127.0.0.1:9", watch=False, connect_s=0.5, remark=said.append)
+    assert said == ["waiting: nobody has answered at tcp://127.0.0.1:9 yet"]
+    with FakeReceiver(Memory()) as receiver, Sender(receiver.address, source="the first") as first:
+        first.send(image(0))
+        assert first.flush(5.0)
+        with pytest.raises(PeerError):
+            send(str(tmp_path), receiver.address, watch=False, connect_s=1.0, remark=said.append)
+    assert [text for text in said[1:] if "nobody" not in text] == said[-1:]
+    assert said[-1].startswith('waiting: another source "the first" is speaking')
 
 
 def test_the_local_address_of_a_receiver_that_listens_everywhere() -> None:
