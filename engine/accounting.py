@@ -75,6 +75,22 @@ class LostRange(msgspec.Struct, frozen=True):
     cause: str
 
 
+class Pictures(msgspec.Struct, frozen=True):
+    """Camera frames in the files of one recorder of frames, and those that it was too slow for."""
+
+    recorder: str
+    kept: int
+    lost: int  # with `record.image_every` an estimate: of the frames it did not get, one in so many
+    every: int
+
+    def words(self) -> str:
+        """Without the recorder's name, for reports."""
+        if not self.lost:
+            return f"{self.kept} pictures"
+        about = "about " if self.every > 1 else ""
+        return f"{self.kept} of {about}{self.kept + self.lost} pictures, {about}{self.lost} lost (too slow)"
+
+
 def merged(ranges: Iterable[LostRange]) -> list[LostRange]:
     """Neighbours of one step and cause put together; `ranges` and the answer are in the order of frames."""
     found: list[LostRange] = []

@@ -26,6 +26,7 @@ from engine.regions import part_of_frame
 from engine.shm.cursors import Gap, LosslessReader
 from engine.shm.ring import OverrunError
 from recorders.inbox import NAME as INBOX
+from recorders.missed import EVENT
 
 COUNTERS = ("frames_recorded", "frames_lost", "bytes", "raw_bytes", "flushes")
 """Of every recorder of frames: those it wrote, places it did not get, bytes on the disk, bytes of the pixels kept."""
@@ -35,6 +36,14 @@ AHEAD = 2
 """Frames for each thread that are encoded or wait to be written."""
 LAST_CALL_S = 0.8
 """Told to leave, a recorder takes what is in the ring for so long; a process without supervisor has 1.5 s in all."""
+
+
+_REMEDY = "try a faster disk, record.image_every, record.image_region, record.image_threads, {}"
+REMEDY = {
+    "images": _REMEDY.format("a lower record.image_level"),
+    "tiff": _REMEDY.format("another record.tiff_compression"),
+}
+"""What the recorder that is too slow for its frames may be helped by."""
 
 
 class FrameSink(Protocol):
@@ -217,6 +226,7 @@ class _FrameLoop:
         self._count["frames_lost"] += gap.count
         name = self._job.name
         message = f"{name} was too slow: {gap.count} frames after number {self._last_frame} are not in its files"
+        message += f"; {REMEDY[name]}"
         self._job.log("warning", message, first=gap.first, last=gap.last)
         note = Log(self._job.run_folder / INBOX, name)
-        note("warning", message, event="images lost", t_ns=monotonic_ns(), places=json.dumps([gap.first, gap.last]))
+        note("warning", message, event=EVENT, t_ns=monotonic_ns(), places=json.dumps([gap.first, gap.last]))

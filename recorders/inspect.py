@@ -21,6 +21,7 @@ from recorders.crop_parts import check_crops
 from recorders.image_check import ImageCheck, check_images
 from recorders.join import accounting, lost_ranges
 from recorders.metadata import read_group
+from recorders.missed import EVENT, pictures_of
 from recorders.parts import BLOCK_ROWS, Part, RunError, frame_blocks, opened, owned_blocks, part_paths, read_parts
 from recorders.report import Report, SettingsStretch, StepAccount
 from recorders.run import Run
@@ -77,6 +78,12 @@ def inspect(path: str | Path, progress: Callable[[int, int], None] | None = None
         seconds=seconds,
         fps=fps,
         **pixels,
+        pictures=pictures_of(
+            {name: pixels[field] for name, field in (("images", "images"), ("tiff", "tiffs")) if pixels[field]},
+            run.path.parent,
+            run.settings.record.image_every,
+            run.events["json"][run.events["kind"] == EVENT],
+        ),
         rows=rows,
         particles=particles,
         features_mean=rows / (len(arrived) - paused) if len(arrived) > paused else 0.0,

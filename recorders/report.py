@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from engine.accounting import LostRange
+from engine.accounting import LostRange, Pictures
 
 SHOWN = 12
 """Losses shown in the text; the JSON has them all."""
@@ -51,6 +51,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     images_compared: int  # of them found equal to the sender's checksum, or not
     tiffs: int  # camera frames in TIFF files, or in a stack
     tiffs_compared: int  # of them found equal to the sender's checksum, or not
+    pictures: list[Pictures]  # of each recorder of camera frames: in its files, and what it was too slow for
     crops: int  # pictures of single particles, each read and compared with its checksum
     rows: int
     particles: int
@@ -91,6 +92,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             lines.append(f"  images    {self.images}, all decoded, {self.images_compared} compared by checksum")
         if self.tiffs:
             lines.append(f"  TIFF      {self.tiffs}, all decoded, {self.tiffs_compared} compared by checksum")
+        lines += [f"  {pictures.recorder:<9} {pictures.words()}" for pictures in self.pictures if pictures.lost]
         if self.crops:
             lines.append(f"  crops     {self.crops}, all decoded and compared by checksum")
         if self.latency_ms:

@@ -27,6 +27,7 @@ def account_text(summary: RunSummary) -> str:
         ]
     else:
         figures = [("frames", "none was tracked" if summary.frames_received else "none came")]
+    figures += [(pictures.recorder, pictures.words()) for pictures in summary.pictures]
     removed = ", ".join(f"{name} {count}" for name, count in summary.filtered.items() if count)
     if removed:
         figures.append(("filtered", removed))

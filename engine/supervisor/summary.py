@@ -1,6 +1,7 @@
 """What a run came to: the accounting by frame number, from the words that every commit leaves in shared memory.
 
-Counters of processes are not used here: a process that is killed between a commit and its counter would make them lie.
+Counters of processes are not used for it: a process that is killed between a commit and its counter would make them
+lie. Pictures that were kept are such a count; what became of the frames does not hang on it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from engine.accounting import CAUSE_WORDS, Cause, LostRange, Step, merged
+from engine.accounting import CAUSE_WORDS, Cause, LostRange, Pictures, Step, merged
 from engine.rings import Rings
 from engine.shm.ledger import LedgerOverrunError
 from engine.shm.status import quantiles_ms
@@ -19,6 +20,8 @@ from engine.supervisor.children import Child
 
 FORCED = 130
 """Exit status of a run that was stopped by force."""
+FRAME_RECORDERS = ("images", "tiff")
+"""Recorders that keep camera frames, each in files of its own."""
 
 
 class StepAccount(msgspec.Struct, frozen=True):
@@ -51,6 +54,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     overflow: int  # rows beyond ring.max_particles
     accounting: list[StepAccount]
     lost: list[LostRange]
+    pictures: list[Pictures]  # of each recorder of camera frames; not among `frames_lost`
     restarts: dict[str, int]  # processes that had to be started again
     held_ms: dict[str, float]  # how long the receiver waited for whom
 
@@ -65,6 +69,7 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: dict[str, float]
     first_received_ns: int
     last_published_ns: int
+    pictures: dict[str, int]  # camera frames that each recorder of them counted as safe
     last_frame: int  # the last number that was published
     last_received: int  # the last number that came
     held_ns: dict[str, int]
@@ -99,6 +104,11 @@ def read_truth(rings: Rings, tally: dict[str, int], first_received_ns: int) -> T
         latency_ms={k: v for k, v in quantiles_ms(np.asarray(histogram)).items() if k != "count"},
         first_received_ns=first_received_ns,
         last_published_ns=0 if last is None else int(last["t_published_ns"]),
+        pictures={
+            process.name: rings.block(process.name).counters().get("frames_recorded", 0)
+            for process in rings.plan.of_kind("recorder")
+            if process.name in FRAME_RECORDERS
+        },
         last_frame=-1 if last is None else int(last["frame"]),
         last_received=-1 if last_in is None else int(last_in["frame"]),
         held_ns={who: receiver.get(f"held_{who}_ns", 0) for who in ("trackers", "readers")},
@@ -116,6 +126,7 @@ def summarise(
     status: int,
     reason: str,
     seconds: float,
+    pictures: list[Pictures],
 ) -> RunSummary:
     """Put the account together from the rings and from the file (None: nothing was recorded).
 
@@ -146,6 +157,7 @@ def summarise(
         overflow=tally["overflow"],
         accounting=accounting,
         lost=merged(sorted(lost, key=lambda loss: (loss.first, loss.last))),
+        pictures=pictures,
         restarts={child.name: child.restarts for child in children if child.restarts},
         held_ms={who: ns / 1e6 for who, ns in truth.held_ns.items()},
     )

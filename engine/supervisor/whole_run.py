@@ -117,6 +117,8 @@ def run(
             )
     seconds = (monotonic_ns() - plan.started_mono_ns) / 1e9
     recording = _finish_recording(plan, log)
+    from recorders.missed import pictures_of
+
     status, reason = _verdict(supervisor)
     summary = summarise(
         truth,
@@ -127,6 +129,7 @@ def run(
         status=status,
         reason=reason,
         seconds=seconds,
+        pictures=pictures_of(truth.pictures, folder, experiment.record.image_every),
     )
     if status == 0 and summary.frames_lost > experiment.experiment.max_lost:
         summary = msgspec.structs.replace(

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from engine import cli, runs
-from engine.accounting import LostRange
+from engine.accounting import LostRange, Pictures
 from engine.cli.account import account_text
 from engine.cli.choose import choose
 from engine.experiment import Experiment
@@ -268,6 +268,7 @@ def test_the_closing_account_names_what_was_lost() -> None:
         overflow=0,
         accounting=[StepAccount("camera", 300, 294, 6, 0), StepAccount("recorder", 294, 294, 0, 0)],
         lost=[LostRange(100, 104, "camera", "skipped by the camera"), LostRange(200, 200, "camera", "skipped")],
+        pictures=[Pictures("images", 300, 0, 1), Pictures("tiff", 741, 459, 1), Pictures("x", 10, 5, 3)],
         restarts={"tracker-0": 2},
         held_ms={"trackers": 0.0, "readers": 12.0},
     )
@@ -280,6 +281,9 @@ def test_the_closing_account_names_what_was_lost() -> None:
         "minmass 12",
         "tracker-0 2x",
         "readers 12 ms",
+        "images         300 pictures\n",
+        "tiff           741 of 1200 pictures, 459 lost (too slow)\n",
+        "10 of about 15 pictures, about 5 lost (too slow)\n",
         "data/run_001",
     ):
         assert said in text

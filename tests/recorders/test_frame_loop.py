@@ -15,7 +15,9 @@ import pytest
 from engine.experiment import Camera, Experiment, Record
 from engine.frames import FRAME_META
 from engine.live import Recording
+from engine.shm.cursors import Gap
 from recorders.frame_loop import LAST_CALL_S, record_frames
+from recorders.missed import pictures_of
 
 
 class Frames:
@@ -55,6 +57,17 @@ class Reader:
         self._frames.done_with = place
 
 
+class SlowReader(Reader):
+    """One that is too slow for places 3 to 6 and 7."""
+
+    def next(self, timeout_s: float) -> Any:
+        for first, last in ((3, 6), (7, 7)):
+            if self._next == first:
+                self._next = last + 1
+                return Gap(first, last)
+        return super().next(timeout_s)
+
+
 class Sink:
     def __init__(self) -> None:
         self.written: list[int] = []
@@ -72,10 +85,10 @@ class Sink:
 
 
 def told_to_leave(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, came: int, step_s: float
+    folder: Path, monkeypatch: pytest.MonkeyPatch, came: int, step_s: float, reader: type[Reader] = Reader
 ) -> tuple[Sink, Frames, list[str], Counter[str]]:
     """A recorder whose supervisor is dead; its clock goes on by `step_s` at every look."""
-    monkeypatch.setattr("recorders.frame_loop.LosslessReader", Reader)
+    monkeypatch.setattr("recorders.frame_loop.LosslessReader", reader)
     logged: list[str] = []
     counts: Counter[str] = Counter()
     frames = Frames(came)
@@ -113,3 +126,21 @@ def test_one_that_has_taken_all_says_nothing(tmp_path: Path, monkeypatch: pytest
     assert logged == []
     assert counts["bytes"] == 15
     assert counts["raw_bytes"] == 5 * 2 * 2 * 4  # of the region that is kept
+
+
+def test_pictures_that_a_recorder_was_too_slow_for_are_counted_once_and_a_remedy_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink, _, logged, counts = told_to_leave(tmp_path, monkeypatch, 10, 1e-6, SlowReader)
+    assert sink.written == [0, 1, 2, 8, 9]
+    assert len(logged) == 2
+    assert all("are not in its files; try a faster disk, record.image_every" in message for message in logged)
+    in_file = (tmp_path / "events.jsonl").read_text().splitlines()
+    kept = {"images": counts["frames_recorded"], "tiff": 10}
+    found = pictures_of(kept, tmp_path, 1, in_file)  # the file of the tables has the same events
+    assert [(p.recorder, p.kept, p.lost) for p in found] == [("images", 5, 5), ("tiff", 10, 0)]
+    assert pictures_of({}, tmp_path / "no inbox", 2, in_file[:1])[0].words() == (
+        "0 of about 2 pictures, about 2 lost (too slow)"
+    )
+    overlapping = [line.replace("[3, 6]", "[5, 8]") for line in in_file]  # a recorder that was started again
+    assert pictures_of({}, tmp_path, 1, [*overlapping, "{torn", "{}"])[0].lost == 6

@@ -93,6 +93,15 @@ def test_tables_that_do_not_agree_are_a_fault(run: Path) -> None:
     assert "FAULT" in report.text()
 
 
+def test_pictures_that_a_recorder_was_too_slow_for_are_said(run: Path) -> None:
+    assert inspect(run).pictures == []
+    lost = {"event": "images lost", "t_ns": 1, "process": "tiff", "places": "[1, 2]"}
+    (run / "events.jsonl").write_text(json.dumps(lost) + "\n")
+    report = inspect(run)
+    assert (report.frames_lost, report.whole) == (4, True)  # of results; pictures are counted apart
+    assert "  tiff      0 of 2 pictures, 2 lost (too slow)\n" in report.text()
+
+
 def test_a_run_without_frames(job: Any, ring: Any) -> None:
     made = job([ring.end()])
     main(made)

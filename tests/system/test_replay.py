@@ -47,6 +47,8 @@ def recorded(shared_lab: Laboratory) -> Ended:
     assert ended.counts == (FRAMES, FRAMES, FRAMES, 0), ended.stderr
     assert len(ended.record.tracks_array) > 3 * FRAMES
     assert len(list(ended.folder.glob("images_*.h5"))) > 3
+    pictures = [(p["recorder"], p["kept"], p["lost"]) for p in ended.summary["pictures"]]
+    assert pictures == [("images", FRAMES, 0), ("tiff", FRAMES, 0)]
     return ended
 
 
