@@ -172,7 +172,7 @@ class Conductor:
             x, y = self._place_of(particle)
         if x is None or y is None:
             raise SettingsError("slm trap: a place (x and y, pixels) or a particle is needed")
-        at = _place(x, y)
+        at = self._place(x, y)
         number = self._next if trap is None else trap
         if len(self.traps) >= MOST_TRAPS:
             raise SettingsError(f"slm trap: {MOST_TRAPS} traps are the most")
@@ -206,7 +206,7 @@ class Conductor:
     def move(self, to: dict[str, tuple[float, float]], step: float = 0.0) -> dict[str, Any]:
         """Traps by number to places, straight and together, `step` pixels a frame at most."""
         numbers = self._existing([int(number) for number in to])
-        goals = np.array([_place(*to[str(number)]) for number in numbers])
+        goals = np.array([self._place(*to[str(number)]) for number in numbers])
         starts = np.array([self.traps[number].target for number in numbers])
         self._free_way(numbers, starts, goals)
         return self._way(numbers, steps(starts, goals, self._step(step)))
@@ -235,7 +235,7 @@ class Conductor:
         if not pattern:
             raise SettingsError("slm assemble: a pattern without places")
         starts = np.array([self.traps[number].target for number in numbers]).reshape(-1, 2)
-        goals = np.array([_place(x, y) for x, y in pattern])
+        goals = np.array([self._place(x, y) for x, y in pattern])
         chosen, places = assemble(starts, goals, self.rules.clearance, self._step(step))
         moved = [numbers[i] for i in chosen.tolist()]
         self._free_way(moved, starts[chosen], goals)
@@ -343,6 +343,7 @@ class Conductor:
         check(np.vstack([starts, still]), np.vstack([goals, ends]), self.rules.clearance)
 
     def _way(self, numbers: list[int], places: Array) -> dict[str, Any]:
+        self._inside(places)
         self.ways.append(Way(numbers, places))
         return {"traps": numbers, "frames": len(places)}
 
@@ -351,8 +352,17 @@ class Conductor:
         limit = min(self.rules.greatest_step, self.rules.speed)
         return min(wanted, limit) if wanted > 0 else limit
 
+    def _place(self, x: float, y: float) -> Array:
+        if not (math.isfinite(x) and math.isfinite(y)):
+            raise SettingsError(f"slm: ({x}, {y}) is no place")
+        at = np.array([x, y], float)
+        self._inside(at)
+        return at
 
-def _place(x: float, y: float) -> Array:
-    if not (math.isfinite(x) and math.isfinite(y)):
-        raise SettingsError(f"slm: ({x}, {y}) is no place")
-    return np.array([x, y], float)
+    def _inside(self, places: Array) -> None:
+        """Refuse places `(…, 2)` outside the picture: nobody would see what is there."""
+        size = np.array(self.rules.picture)
+        outside = ((places < -0.5) | (places > size - 0.5)).any(-1)
+        if size.all() and outside.any():
+            x, y = places[outside][0]
+            raise SettingsError(f"slm: ({x:g}, {y:g}) is outside the picture, which is {size[0]} x {size[1]} pixels")

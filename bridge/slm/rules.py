@@ -26,6 +26,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     dt_over_tau: float = 0.0  # 0: stiffness is not known
     delay: int = 2
     shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    picture: tuple[int, int] = (0, 0)  # width and height of a frame; 0: not known
     speed: float = math.inf  # of a trap that carries a bead, pixels a frame
 
 
@@ -50,6 +51,7 @@ def rules_of(e: Experiment) -> Rules:
         feedback=feedback, greatest_step=slm.greatest_step, clearance=slm.clearance, farthest=slm.farthest,
         settle_frames=slm.settle_frames, reach=slm.reach_um / pixel_um if slm.reach_um else 0.0, dt_over_tau=ratio,
         delay=slm.delay_frames, shift=(slm.shift_x, slm.shift_y, slm.shift_z), speed=speed,
+        picture=(e.camera.width, e.camera.height),
     )  # fmt: skip
 
 

@@ -185,6 +185,28 @@ def test_what_would_collide_or_makes_no_sense_is_refused_and_changes_nothing(sta
     assert stage.light.state() == before
 
 
+@pytest.mark.parametrize(
+    ("order", "values"),
+    [
+        ("trap", {"x": 600.0, "y": 99.0}),
+        ("trap", {"x": -1.0, "y": 99.0}),
+        ("move", {"to": {"0": [100.0, 300.0]}}),
+        ("assemble", {"pattern": [[400.0, 50.0], [50.0, 50.0]]}),
+        ("rotate", {"angle_deg": 45.0, "centre": (300.0, 0.0)}),
+    ],
+)
+def test_no_light_is_sent_outside_the_picture(order, values):
+    stage = Stage(picture=(400, 300))
+    stage.frames()
+    stage.light.catch()
+    stage.frames(5)
+    before = stage.light.state()
+    with pytest.raises(SettingsError, match="outside the picture, which is 400 x 300 pixels"):
+        obey(stage.light, order, values)
+    assert stage.light.state() == before
+    obey(stage.light, "trap", {"x": 399.0, "y": 299.0})
+
+
 def test_power_is_limited_when_asked_for_and_when_shown():
     stage = Stage(limits=Limits(greatest_power=3.0))
     stage.frames()
