@@ -113,7 +113,8 @@ def send(
     wait for the receiver (None: until `stopping`). `over` is asked once the receiver has answered: True if all was sent
     already, by a sender before this one. `truth`: where `simulated` writes its ground truth. `progress` is
     called about ten times a second, `complain` with a sentence for each file or frame that is lost, `remark` with one
-    for what it waits for before its first frame, once. `keys`: the folder of the keys, for a run with `camera.encrypt`.
+    for a doubt about the source and, once, for what is waited for before its first frame. `keys`: the folder of the
+    keys, for a run with `camera.encrypt`.
 
     Raises SettingsError (no such source), PeerError (nobody there).
     """
@@ -124,6 +125,8 @@ def send(
     save_truth = getattr(source, "save_truth", None)
     if truth is not None and save_truth is None:
         raise SettingsError("--truth: only `simulated` knows where its beads are")
+    if doubt := getattr(source, "doubt", ""):
+        remark(f"warning: {doubt}")
     delivery = _Delivery(
         source, address, fps, delete_sent, name, keeper, keys, over, progress, complain, remark, stopping
     )

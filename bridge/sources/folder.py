@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ class Folder:
     """See the module.
 
     Counters are the numbers in the names, so that a missing file leaves its hole; where names have no numbers, or one
-    number twice, they are the position in the order ("index").
+    number twice, they are the position in the order ("index"). `doubt`: that this was not asked for, and closes holes.
     """
 
     live = False
@@ -24,6 +25,7 @@ class Folder:
     def __init__(self, path: Path, numbering: str = "name") -> None:
         self.path = path
         self.name = name_of("folder", path)
+        self.doubt = ""
         self.files = self._numbered(numbering)
         if not self.files:
             raise SettingsError(f"source: {path} has no file that ends in .tif or .tiff")
@@ -56,6 +58,21 @@ class Folder:
         paths = sorted(found_here, key=lambda p: natural(p.name))
         numbers = [number_of(path.name) for path in paths]
         found = [number for number in numbers if number is not None]
-        if numbering == "index" or len(found) != len(paths) or len(set(found)) != len(found):
+        if numbering == "index":
             return list(enumerate(paths))
-        return sorted(zip(found, paths))
+        without = [path.name for path, number in zip(paths, numbers) if number is None]
+        twice = sorted(number for number, count in Counter(found).items() if count > 1)
+        if not without and not twice:
+            return sorted(zip(found, paths))
+        if found:  # where no name has a number there are no holes either
+            why = _numberless(without) if without else f"number {twice[0]} is there twice"
+            self.doubt = (
+                f"{self.path}: {why}, so frames are counted in the order of the names, without the holes in their "
+                "numbers. Take such files away to keep them"
+            )
+        return list(enumerate(paths))
+
+
+def _numberless(names: list[str]) -> str:
+    others = len(names) - 1
+    return f"{names[0]} and {others} more have no number" if others else f"{names[0]} has no number"

@@ -140,8 +140,11 @@ def _refuse(text: str, watch: bool, experiment: Experiment) -> None:
     source = open_any(text, watch=watch)
     try:
         kind = source.kind()
+        doubt = getattr(source, "doubt", "")
     finally:
         source.close()
+    if doubt:
+        output.talk(f"warning: source: {doubt}")
     camera = experiment.camera
     if kind is None:
         return

@@ -126,6 +126,25 @@ def test_a_finished_folder_is_read_in_the_order_of_its_numbers(tmp_path: Path) -
     assert counters(list(Folder(tmp_path, "index").frames(WELCOME))) == [0, 1, 2, 3, 4]
 
 
+def test_names_that_cannot_give_a_folders_frames_their_numbers_are_a_doubt(tmp_path: Path) -> None:
+    for n in (1, 2, 5):
+        tiff(tmp_path / f"f{n}.tif", n)
+    assert not Folder(tmp_path).doubt
+    tiff(tmp_path / "g5.tif", 6)
+    folder = Folder(tmp_path)
+    assert "number 5 is there twice" in folder.doubt
+    tiff(tmp_path / "x.tif", 7)
+    folder = Folder(tmp_path)
+    assert "x.tif has no number, so frames are counted in the order of the names" in folder.doubt
+    assert counters(list(folder.frames(WELCOME))) == [0, 1, 2, 3, 4]
+    tiff(tmp_path / "y.tif", 8)
+    assert "x.tif and 1 more have no number" in Folder(tmp_path).doubt
+    assert not Folder(tmp_path, "index").doubt
+    for path in tmp_path.glob("[fg]*"):
+        path.unlink()
+    assert not Folder(tmp_path).doubt
+
+
 def test_bad_files_are_named_and_the_others_given(tmp_path: Path) -> None:
     for n in range(6):
         tiff(tmp_path / f"f{n}.tif", n)
