@@ -17,6 +17,7 @@ import msgspec
 import zmq
 
 from bridge import wire
+from bridge.drops import Drops
 from bridge.intake import Again, Busy, Duplicate, Intake, Known, Lost, Settle, Take
 from bridge.keys import Guard, serve_with_keys
 from bridge.link import HIGH_WATER, SOCKET_BUFFER
@@ -119,6 +120,7 @@ class Reception:
         self._clock = clock
         self._said: set[str] = set()
         self._refused = 0
+        self._drops = Drops(log, clock)
 
     def __enter__(self) -> Reception:
         self._context = zmq.Context()
@@ -134,6 +136,7 @@ class Reception:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._drops.close()
         self._socket.close(linger=200)  # the last answers
         self._guard.close()
         self._context.term()
@@ -146,6 +149,7 @@ class Reception:
     def step(self, timeout_ms: int) -> bool:
         """Handle one message. False if none came in time."""
         if not self._socket.poll(timeout_ms):
+            self._drops.look()
             return False
         identity = self._socket.recv()
         if not self._socket.get(zmq.RCVMORE):
@@ -251,6 +255,7 @@ class Reception:
                 for lost in take.lost(Step.RECEIVER, Cause.RING_FULL):
                     self._lose(lost)
                 self._answer(identity, t_ns, Verdict.DROPPED, header, why="the ring is full: tracking is behind")
+                self._drops.dropped(take.known.frame)
             return  # stopping: no answer, it is the sender's to account for
         wanted = slot.nbytes
         got = self._socket.recv_into(slot.data, nbytes=wanted)
@@ -270,6 +275,7 @@ class Reception:
         self._intake.commit(take.known)
         self._count("received", 1)
         self._count("bytes", wanted)
+        self._drops.look()
         self._answer(identity, t_received_ns, Verdict.TAKEN, header, frame=take.known.frame)
 
     # ---- answers

@@ -84,6 +84,7 @@ def test_a_live_source_is_dropped_by_number_when_the_ring_is_full(tmp_path: Path
         assert (statistics.taken, statistics.dropped) == (16, 14)
         assert numbers(receiving) == list(range(16))
         assert receiving.losses() == [(n, n, Step.RECEIVER, Cause.RING_FULL) for n in range(16, 30)]
+        assert (tmp_path / "log.jsonl").read_text().count("frames are lost from number 16 on") == 1
 
 
 def test_a_finite_source_is_held_back_when_the_ring_is_full(tmp_path: Path) -> None:
