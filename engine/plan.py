@@ -28,6 +28,10 @@ class Geometry(msgspec.Struct, frozen=True, kw_only=True):
     blocks: int  # status blocks
 
 
+RECORDER_GRACE_S = 7.0
+"""`ProcessPlan.grace_s` of a recorder of results, which still takes what is in the ring (recorders.loop)."""
+
+
 class ProcessPlan(msgspec.Struct, frozen=True, kw_only=True):
     """One process of the run: what it is started as, and what is expected of it."""
 

@@ -38,9 +38,8 @@ LOST_AT_ONCE = 65_536
 LAST_CALL_S = 2.0
 """Told to leave without a closing place, a recorder takes what is in the ring, for so long; it has 3 s in all."""
 ORPHANS_CALL_S = 5.0
-"""The same where the supervisor is dead. 1000 frames of 1000 particles took 0.7 s (HDF5); a ring keeps 10 s of them."""
-GRACE_S = 7.0
-"""So long a recorder that is driven by `record` may take to leave when its supervisor died: `ProcessPlan.grace_s`."""
+"""The same where the supervisor is dead. 1000 frames of 1000 particles took 0.7 s (HDF5); a ring keeps 10 s of them.
+With what follows it has `engine.plan.RECORDER_GRACE_S` in all."""
 
 
 class Recorder(Protocol):

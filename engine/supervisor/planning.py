@@ -15,12 +15,11 @@ from engine.cores import parse_cores
 from engine.errors import MachineError
 from engine.experiment import Experiment
 from engine.frames import FRAME_META
-from engine.plan import Geometry, Plan, ProcessPlan
+from engine.plan import RECORDER_GRACE_S, Geometry, Plan, ProcessPlan
 from engine.rows import RESULT_META, ROW
 from engine.workers.configure import detector_for, link_state_for, scratch_bytes_for, workers_for
 from engine.workers.detector import units_of_steps
 from engine.workers.linker import TALLY_BYTES
-from recorders.loop import GRACE_S
 
 RESULT_SECONDS = 10.0
 """So long results are kept for recorders that stall."""
@@ -92,7 +91,7 @@ def _processes(experiment: Experiment, source: str | None, options: dict[str, An
     readers = [name for name in ("hdf5", "csv") if getattr(record, name)]
     wanted += [
         {"name": name, "target": f"recorders.{name}:main", "kind": "recorder", "reader": i, "nice": 5,
-         "stall_s": max(8.0, experiment.ring.hold_s + 5.0), "grace_s": GRACE_S, "vital": False}
+         "stall_s": max(8.0, experiment.ring.hold_s + 5.0), "grace_s": RECORDER_GRACE_S, "vital": False}
         for i, name in enumerate(readers)
     ]  # fmt: skip
     wanted += [
@@ -105,7 +104,7 @@ def _processes(experiment: Experiment, source: str | None, options: dict[str, An
         wanted.append(
             {"name": "crops", "target": "recorders.crops:main", "kind": "recorder", "reader": len(readers),
              "frame_reader": int(record.images) + int(record.tiff), "nice": 5,
-             "stall_s": max(8.0, experiment.ring.hold_s + 5.0), "grace_s": GRACE_S, "vital": False}
+             "stall_s": max(8.0, experiment.ring.hold_s + 5.0), "grace_s": RECORDER_GRACE_S, "vital": False}
         )  # fmt: skip
     if experiment.lsl.enabled:
         wanted.append({"name": "lsl", "target": "bridge.lsl.process:main", "kind": "lsl", "vital": False})

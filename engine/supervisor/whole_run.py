@@ -20,7 +20,7 @@ import msgspec
 
 from bridge.web.access import page_lines
 from engine import runs
-from engine.accounting import LostRange
+from engine.accounting import LostRange, Pictures
 from engine.addresses import parse_address
 from engine.clocks import measure_utc_offset, monotonic_ns
 from engine.errors import MachineError, SettingsError
@@ -117,8 +117,6 @@ def run(
             )
     seconds = (monotonic_ns() - plan.started_mono_ns) / 1e9
     recording = _finish_recording(plan, log)
-    from recorders.missed import pictures_of
-
     status, reason = _verdict(supervisor)
     summary = summarise(
         truth,
@@ -129,7 +127,7 @@ def run(
         status=status,
         reason=reason,
         seconds=seconds,
-        pictures=pictures_of(truth.pictures, folder, experiment.record.image_every),
+        pictures=_pictures(truth, folder, experiment),
     )
     if status == 0 and summary.frames_lost > experiment.experiment.max_lost:
         summary = msgspec.structs.replace(
@@ -302,6 +300,13 @@ def _finish_recording(plan: Plan, log: Log) -> Recording | None:
     lost_at = {str(step): int(count) for step, count in account["lost"].items()}
     ranges = [LostRange(*row) for row in zip(*columns)]
     return Recording(int(account["out"][recorder]) - paused, paused, last_frame, ranges, lost_at)
+
+
+def _pictures(truth: Truth, folder: Path, experiment: Experiment) -> list[Pictures]:
+    """Of each recorder of camera frames: what it kept, and what it was too slow for."""
+    from recorders.missed import pictures_of
+
+    return pictures_of(truth.pictures, folder, experiment.record.image_every)
 
 
 def _clear_marks(folder: Path) -> None:

@@ -19,13 +19,12 @@ import msgspec
 import numpy as np
 
 from engine.experiment import Experiment
-from engine.plan import Geometry, Plan, ProcessPlan
+from engine.plan import RECORDER_GRACE_S, Geometry, Plan, ProcessPlan
 from engine.rings import Rings
 from engine.shm.cursors import CursorTable
 from engine.shm.status import ProcessState
 from engine.supervisor import kernels
 from engine.supervisor.template import StartedProcess, Template
-from recorders.loop import GRACE_S
 from recorders.runfolder import RunFolder
 
 REPOSITORY = Path(__file__).parents[2]
@@ -81,7 +80,7 @@ class Recording:
                     target=f"recorders.{kind}:main",
                     kind=kind,
                     block=0,
-                    **({"frame_reader": 0} if of_frames else {"reader": 0, "grace_s": GRACE_S}),
+                    **({"frame_reader": 0} if of_frames else {"reader": 0, "grace_s": RECORDER_GRACE_S}),
                 ),
             ),
         )
