@@ -6,9 +6,9 @@ outermost tap inwards (scipy's order: another one rounds differently). The *leve
 the scale makes the frame's largest value the largest of its type.
 
 A block is swept in strips of columns that stay in the cache. Pixels are staged into a ring of padded rows; of every
-few rows the Gaussian over rows is made first, column by column, each pixel loaded once; then the box means
-(engine.workers.box_means), and row by row the rest. No float image is written to memory. The type of the taps decides
-the precision: float64 is trackpy's.
+few rows the Gaussian over rows is made first, column by column, even and odd columns apart, so that the Gaussian over
+columns loads each number once for two of them; then the box means (engine.workers.box_means), and row by row the rest.
+No float image is written to memory. The type of the taps decides the precision: float64 is trackpy's.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from engine.workers import box_means
 from engine.workers.box_means import Divisors, narrow_means, start_sums, wide_means
 from engine.workers.compiled import kernel
 from engine.workers.lanes import (
-    as_elements_of,
-    as_floats,
     as_i32,
     larger,
     load,
@@ -37,15 +35,15 @@ from engine.workers.lanes import (
     splat_like,
     store,
 )
+from engine.workers.lanes_halves import half_as_floats, joined_halves, load_halves
 from engine.workers.layout import aligned_zeros
 from engine.workers.overview import summarise
 from engine.workers.parameters import LocateParameters
 
-STRIP = 1024  # columns that are swept at a time: 5 % less time than with 512, and no more than half of a cache of 1 MiB
-_ROWS = 32  # whose Gaussian over rows is made at a time
+STRIP = 2048  # columns that are swept at a time: what is needed of them stays in a cache of 1 MiB
+_ROWS = 8  # that are made at a time, an even number: their Gaussian over rows, then their box means, then the rest
 _SLACK = 64  # columns behind the end of a row that vectors may touch
 _BRIGHTEST = 32 + 1
-_PART = 8  # of these, whose box means are made before the rest
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Band:
     threshold: float
     exact_single: bool  # a box sum divided in float32 and rounded down is exact
     staged: NDArray[Any]
-    vertical: NDArray[Any]
+    vertical: NDArray[Any]  # a row of even columns and one of odd ones for each
     divisors: Divisors
     narrow: NDArray[np.uint16]
     integers: NDArray[np.int32]
@@ -85,11 +83,11 @@ class Band:
             threshold=max(float(parameters.threshold), 0.0),
             exact_single=2 * largest * max(box_y, box_x) < 2**23,
             staged=aligned_zeros((ring + 1, columns), parameters.dtype),
-            vertical=aligned_zeros((_ROWS, columns), kind),
+            vertical=aligned_zeros((2 * _ROWS, columns // 2 + 1), kind),
             divisors=Divisors.of(box_y, box_x),
             narrow=aligned_zeros((box_means.ROWS, columns), np.uint16),
             integers=aligned_zeros((box_means.ROWS, columns), np.int32),
-            means=aligned_zeros((_PART, columns), np.uint16),
+            means=aligned_zeros((_ROWS, columns), np.uint16),
             spare=aligned_zeros((1, _SLACK), parameters.level_dtype),
             ends=np.repeat([[1.0, 0.0]], lanes, axis=1).astype(kind),
             largest=aligned_zeros((1, lanes), kind),
@@ -154,84 +152,89 @@ def _stage_rows(pixels, flip, y0, y1, x0, count, staged, brightest):
 
 @kernel
 def _low_pass_rows(staged, y0, y1, height, start, count, taps, vertical, lanes, offset):
-    """Gaussian over rows, for rows y0 to y1 of the strip; column j of the result lies at start + j of the ring.
+    """Gaussian over rows, for rows y0 to y1 of the strip.
 
+    Column j of the result is that at start + j of the ring, and lies at j // 2 of its row of even or of odd columns.
     The last row of `staged` is all zero and stands for rows outside the frame.
     """
     nothing = staged.shape[0] - 1
     wrap = nothing - 1
     reach = taps.size - 1
     w0 = splat_like(taps[0], taps)
+    w1 = w2 = w3 = w4 = w0
     if reach == 4:
         w1, w2 = splat_like(taps[1], taps), splat_like(taps[2], taps)
         w3, w4 = splat_like(taps[3], taps), splat_like(taps[4], taps)
-        for j in range(0, count, lanes):
-            at = start + j
-            a = as_floats(as_i32(load_like(staged, y0 - 4 & wrap if y0 >= 4 else nothing, at, taps)), offset, taps)
-            b = as_floats(as_i32(load_like(staged, y0 - 3 & wrap if y0 >= 3 else nothing, at, taps)), offset, taps)
-            c = as_floats(as_i32(load_like(staged, y0 - 2 & wrap if y0 >= 2 else nothing, at, taps)), offset, taps)
-            d = as_floats(as_i32(load_like(staged, y0 - 1 & wrap if y0 >= 1 else nothing, at, taps)), offset, taps)
-            e = as_floats(as_i32(load_like(staged, y0 & wrap, at, taps)), offset, taps)
-            f = as_floats(
-                as_i32(load_like(staged, y0 + 1 & wrap if y0 + 1 < height else nothing, at, taps)), offset, taps
-            )
-            g = as_floats(
-                as_i32(load_like(staged, y0 + 2 & wrap if y0 + 2 < height else nothing, at, taps)), offset, taps
-            )
-            h = as_floats(
-                as_i32(load_like(staged, y0 + 3 & wrap if y0 + 3 < height else nothing, at, taps)), offset, taps
-            )
-            for y in range(y0, y1, 2):  # two rows at a time; one too many at the end does no harm
-                below, next_below = y + 4, y + 5
-                below = below & wrap if below < height else nothing
-                next_below = next_below & wrap if next_below < height else nothing
-                i = as_floats(as_i32(load_like(staged, below, at, taps)), offset, taps)
-                k = as_floats(as_i32(load_like(staged, next_below, at, taps)), offset, taps)
-                value = e * w0
-                value = plus_product(value, a + i, w4)
-                value = plus_product(value, b + h, w3)
-                value = plus_product(value, c + g, w2)
-                value = plus_product(value, d + f, w1)
-                store(vertical, y - y0, j, value)
-                value = f * w0
-                value = plus_product(value, b + k, w4)
-                value = plus_product(value, c + i, w3)
-                value = plus_product(value, d + h, w2)
-                value = plus_product(value, e + g, w1)
-                store(vertical, y - y0 + 1, j, value)
-                a, b, c, d, e, f, g, h = c, d, e, f, g, h, i, k
-    else:
-        for j in range(0, count, lanes):
-            at = start + j
-            for y in range(y0, y1):
-                value = as_floats(as_i32(load_like(staged, y & wrap, at, taps)), offset, taps) * w0
-                for step in range(reach, 0, -1):
-                    above = y - step & wrap if y >= step else nothing
-                    below = y + step & wrap if y + step < height else nothing
-                    one = as_floats(as_i32(load_like(staged, above, at, taps)), offset, taps)
-                    other = as_floats(as_i32(load_like(staged, below, at, taps)), offset, taps)
-                    value = plus_product(value, one + other, splat_like(taps[step], taps))
-                store(vertical, y - y0, j, value)
+    for n in range(0, count, 2 * lanes):
+        at, j = start + n, n // 2
+        for odd in range(2):
+            if reach == 4:
+                row = y0 - 4 & wrap if y0 >= 4 else nothing
+                a = half_as_floats(load_halves(staged, row, at, taps), odd, offset, taps)
+                row = y0 - 3 & wrap if y0 >= 3 else nothing
+                b = half_as_floats(load_halves(staged, row, at, taps), odd, offset, taps)
+                row = y0 - 2 & wrap if y0 >= 2 else nothing
+                c = half_as_floats(load_halves(staged, row, at, taps), odd, offset, taps)
+                row = y0 - 1 & wrap if y0 >= 1 else nothing
+                d = half_as_floats(load_halves(staged, row, at, taps), odd, offset, taps)
+                e = half_as_floats(load_halves(staged, y0 & wrap, at, taps), odd, offset, taps)
+                row = y0 + 1 & wrap if y0 + 1 < height else nothing
+                f = half_as_floats(load_halves(staged, row, at, taps), odd, offset, taps)
+                row = y0 + 2 & wrap if y0 + 2 < height else nothing
+                g = half_as_floats(load_halves(staged, row, at, taps), odd, offset, taps)
+                row = y0 + 3 & wrap if y0 + 3 < height else nothing
+                h = half_as_floats(load_halves(staged, row, at, taps), odd, offset, taps)
+                for y in range(y0, y1, 2):  # two rows at a time: there is room for one too many
+                    below, next_below = y + 4, y + 5
+                    below = below & wrap if below < height else nothing
+                    next_below = next_below & wrap if next_below < height else nothing
+                    i = half_as_floats(load_halves(staged, below, at, taps), odd, offset, taps)
+                    k = half_as_floats(load_halves(staged, next_below, at, taps), odd, offset, taps)
+                    value = e * w0
+                    value = plus_product(value, a + i, w4)
+                    value = plus_product(value, b + h, w3)
+                    value = plus_product(value, c + g, w2)
+                    value = plus_product(value, d + f, w1)
+                    store(vertical, 2 * (y - y0) + odd, j, value)
+                    value = f * w0
+                    value = plus_product(value, b + k, w4)
+                    value = plus_product(value, c + i, w3)
+                    value = plus_product(value, d + h, w2)
+                    value = plus_product(value, e + g, w1)
+                    store(vertical, 2 * (y - y0) + 2 + odd, j, value)
+                    a, b, c, d, e, f, g, h = c, d, e, f, g, h, i, k
+            else:
+                for y in range(y0, y1):
+                    value = half_as_floats(load_halves(staged, y & wrap, at, taps), odd, offset, taps) * w0
+                    for step in range(reach, 0, -1):
+                        above = y - step & wrap if y >= step else nothing
+                        below = y + step & wrap if y + step < height else nothing
+                        one = half_as_floats(load_halves(staged, above, at, taps), odd, offset, taps)
+                        other = half_as_floats(load_halves(staged, below, at, taps), odd, offset, taps)
+                        value = plus_product(value, one + other, splat_like(taps[step], taps))
+                    store(vertical, 2 * (y - y0) + odd, j, value)
 
 
 @kernel
 def _clear_outside(vertical, rows, x, count, width, nothing):
     """Columns outside the frame are 0 for the Gaussian."""
+    left, right = min(max(-x, 0), count), min(max(width - x, 0), count)
     for r in range(rows):
-        for j in range(count):
-            if x + j < 0 or x + j >= width:
-                vertical[r, j] = nothing
+        for j in range(left):
+            vertical[2 * r + j % 2, j // 2] = nothing
+        for j in range(right, count):
+            vertical[2 * r + j % 2, j // 2] = nothing
 
 
 @kernel
 def _finish_rows(
-    vertical, first, means, y0, y1, height, taps, threshold, scale, count, largest, out, x0, spare, ends, lanes, offset,
+    vertical, means, y0, y1, height, taps, threshold, scale, count, largest, out, x0, spare, ends, lanes, offset,
     pixels, next_y, next_x, next_count,
 ):  # fmt: skip
     """Rows y0 to y1 of a strip: Gaussian over columns, and what is left of it without the box means.
 
-    Row y0 is row `first` of `vertical`. Updates the largest value in each lane; unless the scale is 0, writes the
-    levels. Rows of pixels from `next_y` on are asked for.
+    Updates the largest value in each lane, which may be below the threshold;
+    unless the scale is 0, writes the levels. Rows of pixels from `next_y` on are asked for.
     """
     reach = taps.size - 1
     limit, zero, factor = splat_like(threshold, taps), splat_like(0.0, taps), splat_like(scale, taps)
@@ -242,43 +245,60 @@ def _finish_rows(
         w3, w4 = splat_like(taps[3], taps), splat_like(taps[4], taps)
     biggest = load_like(largest, 0, 0, taps)
     for y in range(y0, y1):
-        r = first + y - y0
         if next_y + y - y0 < height:
             for x in range(next_x, next_x + next_count, 64 // pixels.itemsize):
                 prefetch(pixels, next_y + y - y0, x)
-        if reach == 4 and count >= lanes:
-            for part in range((count + lanes - 1) // lanes):
-                j = min(part * lanes, count - lanes)  # the last vector may overlap the one before
-                value = load_like(vertical, r, j + 4, taps) * w0
-                pair = load_like(vertical, r, j, taps) + load_like(vertical, r, j + 8, taps)
-                value = plus_product(value, pair, w4)
-                pair = load_like(vertical, r, j + 1, taps) + load_like(vertical, r, j + 7, taps)
-                value = plus_product(value, pair, w3)
-                pair = load_like(vertical, r, j + 2, taps) + load_like(vertical, r, j + 6, taps)
-                value = plus_product(value, pair, w2)
-                pair = load_like(vertical, r, j + 3, taps) + load_like(vertical, r, j + 5, taps)
-                value = plus_product(value, pair, w1)
-                value -= as_floats(as_i32(load_like(means, y - y0, j, taps)), offset, taps)
-                value = select(value >= limit, value, zero)
-                biggest = larger(biggest, value)
-                if scale > 0:
-                    store(out, y, x0 + j, as_elements_of(as_i32(value * factor), out))
-        else:
-            for j in range(0, count, lanes):
-                value = load_like(vertical, r, j + reach, taps) * w0
+        even_row = 2 * (y - y0)
+        odd_row = even_row + 1
+        for n in range(0, count, 2 * lanes):
+            j = n // 2
+            if reach == 4:
+                a, b = load_like(vertical, even_row, j, taps), load_like(vertical, odd_row, j, taps)
+                c, d = load_like(vertical, even_row, j + 1, taps), load_like(vertical, odd_row, j + 1, taps)
+                e, f = load_like(vertical, even_row, j + 2, taps), load_like(vertical, odd_row, j + 2, taps)
+                g, h = load_like(vertical, even_row, j + 3, taps), load_like(vertical, odd_row, j + 3, taps)
+                i, k = load_like(vertical, even_row, j + 4, taps), load_like(vertical, odd_row, j + 4, taps)
+                even = e * w0
+                even = plus_product(even, a + i, w4)
+                even = plus_product(even, b + h, w3)
+                even = plus_product(even, c + g, w2)
+                even = plus_product(even, d + f, w1)
+                odd = f * w0
+                odd = plus_product(odd, b + k, w4)
+                odd = plus_product(odd, c + i, w3)
+                odd = plus_product(odd, d + h, w2)
+                odd = plus_product(odd, e + g, w1)
+            else:
+                even = load_like(vertical, even_row + reach % 2, j + reach // 2, taps) * w0
+                odd = load_like(vertical, even_row + (reach + 1) % 2, j + (reach + 1) // 2, taps) * w0
                 for step in range(reach, 0, -1):
-                    before = load_like(vertical, r, j + reach - step, taps)
-                    after = load_like(vertical, r, j + reach + step, taps)
-                    value = plus_product(value, before + after, splat_like(taps[step], taps))
-                value -= as_floats(as_i32(load_like(means, y - y0, j, taps)), offset, taps)
-                # What lies behind the end of the block is no part of it.
-                inside = min(count - j, lanes)
-                value = select(value >= limit, value, zero) * load_like(ends, 0, lanes - inside, taps)
-                biggest = larger(biggest, value)
-                if scale > 0:
-                    store(spare, 0, 0, as_elements_of(as_i32(value * factor), out))
-                    for i in range(inside):
-                        out[y, x0 + j + i] = spare[0, i]
+                    weight = splat_like(taps[step], taps)
+                    low, high = reach - step, reach + step
+                    before = load_like(vertical, even_row + low % 2, j + low // 2, taps)
+                    after = load_like(vertical, even_row + high % 2, j + high // 2, taps)
+                    even = plus_product(even, before + after, weight)
+                    low, high = low + 1, high + 1
+                    before = load_like(vertical, even_row + low % 2, j + low // 2, taps)
+                    after = load_like(vertical, even_row + high % 2, j + high // 2, taps)
+                    odd = plus_product(odd, before + after, weight)
+            mean = load_halves(means, y - y0, n, taps)
+            even -= half_as_floats(mean, 0, offset, taps)
+            odd -= half_as_floats(mean, 1, offset, taps)
+            inside = count - n
+            if inside < 2 * lanes:  # what lies behind the end of the block is no part of it
+                even *= load_like(ends, 0, lanes - (inside + 1) // 2, taps)
+                odd *= load_like(ends, 0, lanes - inside // 2, taps)
+            biggest = larger(larger(biggest, even), odd)
+            if scale > 0:
+                even = select(even >= limit, even * factor, zero)
+                odd = select(odd >= limit, odd * factor, zero)
+                value = joined_halves(as_i32(even), as_i32(odd), out)
+                if inside >= 2 * lanes:
+                    store(out, y, x0 + n, value)
+                else:
+                    store(spare, 0, 0, value)
+                    for one in range(inside):
+                        out[y, x0 + n + one] = spare[0, one]
     store(largest, 0, 0, biggest)
 
 
@@ -319,44 +339,31 @@ def sweep(
                 )
                 if x < reach_x or x + count + reach_x > width:
                     _clear_outside(vertical, end - y, x - reach_x, count + 2 * reach_x, width, nothing)
-                for part in range(y, end, _PART):
-                    stop = min(part + _PART, end)
-                    if part == y0:
-                        sum_of_column = start_sums(
-                            staged, part, height, ry, around_x - rx, count + 2 * rx, integers, narrow
-                        )
-                        wide = sum_of_column > divisors.largest_sum
-                    if not wide:
-                        sum_of_column = narrow_means(
-                            staged, part, stop, height, around_x - rx, count, box_y, box_x, divisors, narrow, means
-                        )
-                        if sum_of_column > divisors.largest_sum:
-                            wide = True
-                            start_sums(staged, part, height, ry, around_x - rx, count + 2 * rx, integers, narrow)
-                    if wide:
-                        wide_means(
-                            staged,
-                            part,
-                            stop,
-                            height,
-                            around_x - rx,
-                            count,
-                            box_y,
-                            box_x,
-                            exact_single,
-                            integers,
-                            means,
-                        )
-                    ahead = next_y + part - y if scale > 0 else height
-                    _finish_rows(
-                        vertical, part - y, means, part, stop, height, taps_x, threshold, scale, count, largest, levels,
-                        x, spare, ends, lanes, offset, pixels, ahead, max(x - around_x, 0), count + 2 * around_x,
-                    )  # fmt: skip
+                if y == y0:
+                    sum_of_column = start_sums(staged, y, height, ry, around_x - rx, count + 2 * rx, integers, narrow)
+                    wide = sum_of_column > divisors.largest_sum
+                if not wide:
+                    sum_of_column = narrow_means(
+                        staged, y, end, height, around_x - rx, count, box_y, box_x, divisors, narrow, means
+                    )
+                    if sum_of_column > divisors.largest_sum:
+                        wide = True
+                        start_sums(staged, y, height, ry, around_x - rx, count + 2 * rx, integers, narrow)
+                if wide:
+                    wide_means(
+                        staged, y, end, height, around_x - rx, count, box_y, box_x, exact_single, integers, means
+                    )
+                _finish_rows(
+                    vertical, means, y, end, height, taps_x, threshold, scale, count, largest, levels, x, spare, ends,
+                    lanes, offset, pixels, next_y if scale > 0 else height, max(x - around_x, 0), count + 2 * around_x,
+                )  # fmt: skip
                 if scale > 0 and marks.size > 0:
                     lit += summarise(levels, y, end, x, x + count, marks, cells, cell_sums)
     peak = 0.0
     for i in range(lanes):
         peak = max(peak, np.float64(largest[0, i]))
+    if peak < threshold:
+        peak = 0.0
     pixel = np.int64(0)
     for i in range(_BRIGHTEST):
         pixel = max(pixel, np.int64(brightest[0, i]))

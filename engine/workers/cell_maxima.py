@@ -106,9 +106,17 @@ def find_maxima(
         for n in range(waiting):
             cx = candidates[n]
             level = cells[cy, cx]
+            own = splat(level, CELL)
+            left, right = min(max(inner[2] - cx * CELL, 0), CELL), min(max(inner[3] - cx * CELL, 0), CELL)
+            inside = ((np.uint64(1) << np.uint64(right)) - np.uint64(1)) & ~(
+                (np.uint64(1) << np.uint64(left)) - np.uint64(1)
+            )
             for y in range(max(top, inner[0]), min(bottom, inner[1])):
-                for x in range(max(cx * CELL, inner[2]), min(cx * CELL + CELL, inner[3])):
-                    if levels[y, x] != level or not _is_largest(levels, cells, y, x, level, window_y, window_x):
+                equal = bits(load(levels, y, cx * CELL, CELL) == own) & inside
+                while equal != 0:
+                    x = cx * CELL + np.int64(trailing_zeros(equal))
+                    equal &= equal - np.uint64(1)
+                    if not _is_largest(levels, cells, y, x, level, window_y, window_x):
                         continue
                     if level <= limit:
                         passed_over += 1

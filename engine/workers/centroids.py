@@ -19,6 +19,7 @@ and the last step does that tile once more with room enough: slower, never less.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ from engine.workers.features import COLUMNS, Column
 from engine.workers.masks import Mask
 from engine.workers.parameters import LocateParameters
 from engine.workers.refine import Refinement
-from engine.workers.scratch import Overview, overview_of, scratch_layout
+from engine.workers.scratch import Overview, TileSums, overview_of, scratch_layout, tile_sums
 from engine.workers.tiling import Tile, cut
 from engine.workers.work_space import WorkSpace
 
@@ -85,9 +86,11 @@ class CentroidDetector:
         self._flip = np.dtype(parameters.dtype if not parameters.is_float else np.uint8).type(parameters.flip)
         self._limits = np.array([getattr(parameters, name) for name in FILTERS], np.float64)
         window = parameters.window
+        self._searched = [core.inside(parameters.shape_hw, parameters.margin) for core in self._cores]
         capacities = [self._capacity(core, window) for core in self._cores]
         self._starts = np.cumsum([0, *capacities[:-1]], dtype=np.int64)
         self._ends = self._starts + np.array(capacities, np.int64)
+        self._capacities = capacities
         self._layout = scratch_layout(parameters, self.tiles, int(sum(capacities)))
         swept = parameters.preprocess and not parameters.is_float
         self._with_levels = swept and all(overview.fits(core.y0, core.x0) for core in self._cores)
@@ -227,8 +230,8 @@ class CentroidDetector:
 
     def _threshold(self, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
         work, scale = self._work, self._scale(areas["peaks"])
-        lit = int(areas["peaks"][:, 2].sum())
-        if scale != self._scale(areas["guesses"]):
+        lit = int(sum(areas["peaks"][:, 2].tolist()))
+        if scale != self._scale(areas["guesses"]) and not self.parameters.is_float:  # of a NaN: not equal to itself
             _, _, lit = self._sweep(self._blocks, pixels, scale, areas)
         if not self._with_levels:
             whole = (0, pixels.shape[0], 0, pixels.shape[1])
@@ -261,23 +264,17 @@ class CentroidDetector:
     ) -> int:
         """Find and refine what lies in a core, as far as there is room; how many there are."""
         parameters, core, work = self.parameters, self._cores[tile], self._work
-        height, width = parameters.shape_hw
-        margin_y, margin_x = parameters.margin
-        y0, y1 = max(core.y0, margin_y), min(core.y1, height - margin_y)
-        x0, x1 = max(core.x0, margin_x), min(core.x1, width - margin_x)
+        inner = self._searched[tile]
         work.told[:] = 0, 1 << 62
-        if np.isnan(threshold):
+        if math.isnan(threshold) or inner.y0 >= inner.y1 or inner.x0 >= inner.x1:
             return 0
-        inner = y0, y1, x0, x1
         count: int
         if self._by_cells:
-            limit = int(np.floor(threshold))  # of an integer: v > threshold is v > floor(threshold)
+            limit = math.floor(threshold)  # of an integer: v > threshold is v > floor(threshold)
             count = cell_maxima.find_maxima(
-                areas["levels"], areas["cells"], *core, inner, *parameters.window, limit, int(Column.ROW), room,
+                areas["levels"], areas["cells"], *core, tuple(inner), *parameters.window, limit, int(Column.ROW), room,
                 *self._rings, work.lines, work.hits, work.candidates, work.told,
             )  # fmt: skip
-        elif y0 >= y1 or x0 >= x1:
-            return 0
         else:
             count = maxima.find_maxima(
                 areas["levels"], *inner, *parameters.window, threshold, int(Column.ROW), room, work.lines,
@@ -297,13 +294,13 @@ class CentroidDetector:
     # --- the whole frame -----------------------------------------------------------------------------------------
 
     def _merge(self, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> Found:
-        work, parameters = self._work, self.parameters
-        features, starts, counts = areas["features"], self._starts, areas["sums"][:, 3].copy()
+        work, parameters, sums = self._work, self.parameters, tile_sums(areas)
+        features, starts, counts = areas["features"], self._starts, np.array(sums.features, np.int64)
         order, follows = work.order, work.follows
         used = float(areas["frame"][1])
-        exact = self._exact_threshold(areas)
-        anew = exact is not None and exact < used and bool(areas["sums"][:, 4].any())
-        if anew or np.any(starts + counts > self._ends):
+        exact = self._exact_threshold(areas, sums)
+        anew = exact is not None and exact < used and any(sums.passed_over)
+        if anew or any(count > room for count, room in zip(sums.features, self._capacities)):
             threshold = exact if anew and exact is not None else used
             features, starts, counts = self._with_room(pixels, areas, counts, threshold, anew)
             order, follows = np.empty(len(features), np.int64), np.empty(2 * len(features), np.int64)
@@ -316,17 +313,17 @@ class CentroidDetector:
             total = merge.drop_close(
                 features, order, total, separation_y, separation_x, work.cells, work.cells_x, follows
             )
-        black, deviation = self._black_and_noise(pixels, areas)
+        black, deviation = self._black_and_noise(pixels, sums)
         return Found(features, order[:total], int(faint), float(areas["frame"][0]), black, deviation)
 
-    def _exact_threshold(self, areas: dict[str, NDArray[Any]]) -> float | None:
+    def _exact_threshold(self, areas: dict[str, NDArray[Any]], sums: TileSums) -> float | None:
         """The percentile, if it might be above or below what the features were found with; None: it is neither."""
-        sums, percentile = areas["sums"], float(self.parameters.percentile)
-        bright, passed_over, faintest = int(areas["frame"][2]), sums[:, 4].any(), int(sums[:, 5].min())
+        bright, percentile = int(areas["frame"][2]), float(self.parameters.percentile)
         if not self._by_cells or bright == 0:
             return None
-        if not passed_over and (
-            not sums[:, 3].any() or levels.percentile_is_below(areas["levels"], percentile, bright, faintest)
+        if not any(sums.passed_over) and (
+            not any(sums.features)
+            or levels.percentile_is_below(areas["levels"], percentile, bright, min(sums.faintest))
         ):
             return None
         return float(levels.percentile_of(areas["levels"], percentile, self._work.counts))
@@ -355,14 +352,13 @@ class CentroidDetector:
                 self._features_of(tile, pixels, areas, room, threshold)
         return features, starts, counts
 
-    def _black_and_noise(self, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> tuple[float, float]:
+    def _black_and_noise(self, pixels: NDArray[Any], sums: TileSums) -> tuple[float, float]:
         if self.parameters.is_float:
             dark = pixels[self._work.background.view(bool)]
             if dark.size == 0:
                 return float("nan"), float("nan")
             return float(dark.mean()), float(dark.std()) if dark.size > 1 else float("nan")
-        total, first, second = (int(value) for value in areas["sums"][:, :3].sum(axis=0))
-        return noise.noise_of(total, first, second)
+        return noise.noise_of(sum(sums.background), sum(sums.first), sum(sums.second))
 
     def _finish(self, pixels: NDArray[Any], areas: dict[str, NDArray[Any]], rows: NDArray[Any], meta: Any) -> None:
         found = self._merge(pixels, areas)
@@ -383,7 +379,7 @@ class CentroidDetector:
         meta["found"] = len(found.order) + found.faint
         meta["rows"] = len(order)
         meta["overflow"] = overflow
-        meta["saturated"] = int(areas["peaks"][:, 1].sum())
+        meta["saturated"] = int(sum(areas["peaks"][:, 1].tolist()))
         for name, count in zip(FILTERS, removed):
             meta[f"removed_{name}"] = count
 

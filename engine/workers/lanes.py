@@ -69,23 +69,23 @@ def _address(context: Any, builder: Any, kind: types.Array, array: Any, indices:
     return cgutils.get_item_pointer(context, builder, kind, view, indices, wraparound=False)
 
 
-def _index_types(array: types.Array, given: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(types.intp for _ in given[: array.ndim])
+def loading(array: types.Array, vector: Vector) -> Callable[..., Any]:
+    """Code for a load of so much of array[y] from x on; the first arguments are array, y and x."""
+
+    def generate(context, builder, sig, args):
+        pointer = _address(context, builder, sig.args[0], args[0], [args[1], args[2]])
+        value = builder.load(builder.bitcast(pointer, llvm_of(vector).as_pointer()))
+        value.align = array.dtype.bitwidth // 8
+        return value
+
+    return generate
 
 
 @intrinsic(prefer_literal=True)
 def load(typingctx, array, y, x, lanes):
     """`lanes` elements of array[y] from x on."""
     vector = Vector(array.dtype, lanes.literal_value)
-
-    def generate(context, builder, sig, args):
-        pointer = _address(context, builder, sig.args[0], args[0], [args[1], args[2]])
-        kind = llvm_of(vector)
-        value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
-        value.align = array.dtype.bitwidth // 8
-        return value
-
-    return vector(array, types.intp, types.intp, lanes), generate
+    return vector(array, types.intp, types.intp, lanes), loading(array, vector)
 
 
 def _lanes_of(array: types.Array) -> int:
@@ -115,14 +115,7 @@ def prefetch(typingctx, array, y, x):
 def load_like(typingctx, array, y, x, like):
     """As many elements of array[y] from x on as fill 64 bytes of the type of another array."""
     vector = Vector(array.dtype, _lanes_of(like))
-
-    def generate(context, builder, sig, args):
-        pointer = _address(context, builder, sig.args[0], args[0], [args[1], args[2]])
-        value = builder.load(builder.bitcast(pointer, llvm_of(vector).as_pointer()))
-        value.align = array.dtype.bitwidth // 8
-        return value
-
-    return vector(array, types.intp, types.intp, like), generate
+    return vector(array, types.intp, types.intp, like), loading(array, vector)
 
 
 @intrinsic
@@ -140,7 +133,8 @@ def store(typingctx, array, y, x, vector):
     return types.void(array, types.intp, types.intp, vector), generate
 
 
-def _splat(builder: Any, vector: Vector, value: Any) -> Any:
+def in_all_lanes(builder: Any, vector: Vector, value: Any) -> Any:
+    """A vector with one number in all lanes."""
     kind = llvm_of(vector)
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.lanes), [0] * vector.lanes)
@@ -154,7 +148,7 @@ def splat(typingctx, value, lanes):
     vector = Vector(element, lanes.literal_value)
 
     def generate(context, builder, sig, args):
-        return _splat(builder, vector, args[0])
+        return in_all_lanes(builder, vector, args[0])
 
     return vector(element, lanes), generate
 
@@ -165,7 +159,7 @@ def splat_like(typingctx, value, like):
     vector = Vector(like.dtype, _lanes_of(like))
 
     def generate(context, builder, sig, args):
-        return _splat(builder, vector, context.cast(builder, args[0], sig.args[0], like.dtype))
+        return in_all_lanes(builder, vector, context.cast(builder, args[0], sig.args[0], like.dtype))
 
     return vector(value, like), generate
 
@@ -338,22 +332,6 @@ def as_sums(typingctx, vector):
 
 
 @intrinsic
-def as_floats(typingctx, vector, offset, like):
-    """Integers as floats of the type of an array; for float32, whose digits are few, less an offset (an int32)."""
-    single = like.dtype == types.float32
-
-    def generate(context, builder, sig, args):
-        value = args[0]
-        if single:
-            value = builder.sub(
-                value, _splat(builder, vector, context.cast(builder, args[1], sig.args[1], types.int32))
-            )
-        return _convert(builder, vector, like.dtype, value)
-
-    return Vector(like.dtype, vector.lanes)(vector, offset, like), generate
-
-
-@intrinsic
 def as_elements_of(typingctx, vector, array):
     """Converted to the element type of an array."""
 
@@ -371,7 +349,7 @@ def splat_of(typingctx, value, vector):
     """The same number in all lanes of a vector of the same kind."""
 
     def generate(context, builder, sig, args):
-        return _splat(builder, vector, context.cast(builder, args[0], sig.args[0], vector.element))
+        return in_all_lanes(builder, vector, context.cast(builder, args[0], sig.args[0], vector.element))
 
     return vector(value, vector), generate
 

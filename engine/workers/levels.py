@@ -17,6 +17,7 @@ from engine.workers.lanes import load_like, splat_like
 from engine.workers.lanes_across import bits, count_ones, trailing_zeros
 
 SAMPLE = 1 << 16  # levels that a sample aims at; frames of fewer are counted as a whole
+FEW = 1 << 14  # enough of them where nothing is decided
 _DOUBT = 8.0  # half width of the bracket in standard deviations of the sample's rank; neighbouring levels go together
 COUNTERS = 1 << 16  # words of the work space for counting
 
@@ -60,8 +61,8 @@ def percentile_of(levels, percentile, counts):
 
 @kernel
 def surely_below(levels, percentile, counts):
-    """A level that the percentile is all but sure to reach, from a sample of rows: 0 where there is nothing to see."""
-    step = max(1, levels.size // SAMPLE)
+    """A level that the percentile is all but sure to reach, from a few rows: 0 where there is nothing to see."""
+    step = max(1, levels.size // FEW)
     sampled = _count_levels(levels, step, counts)
     share = percentile / 100.0
     doubt = _DOUBT * np.sqrt(sampled * share * (1.0 - share)) + _DOUBT

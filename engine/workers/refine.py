@@ -114,7 +114,7 @@ def _may_have(cell_sums, y, x, ry, rx, steps, dropped, mass):
     """Whether a mask may meet more than this anywhere on its way: the largest sum over the cells that it may touch."""
     rows = cell_sums.shape[0]
     down, across = (CELL - 1 + 2 * ry) // CELL + 1, (CELL - 1 + 2 * rx) // CELL + 1
-    first_y, last_y = max(0, y - ry - steps) // CELL, max(0, y - ry + steps) // CELL
+    first_y, last_y = max(0, y - ry - steps) // CELL, min(max(0, y - ry + steps) // CELL, rows - 1)
     first_x, last_x = max(0, x - rx - steps) // CELL, max(0, x - rx + steps) // CELL
     end_x = min(first_x + across, cell_sums.shape[1] - SPARE_SUMS + 1)
     around = splat(np.int32(0), SPARE_SUMS)  # lane k: where the mask begins in cell first_x + k

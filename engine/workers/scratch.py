@@ -6,7 +6,7 @@ same bytes. Nothing counts on zeros: the memory is as the frame before left it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +33,25 @@ def scratch_layout(parameters: LocateParameters, tiles: int, features: int) -> L
     sums = (-(-height // overview.CELL), -(-width // overview.CELL) + overview.SPARE_SUMS)
     layout.add("cell_sums", np.int32, *sums)
     layout.add("frame", np.float64, 8)  # step 3: scale, threshold, levels that are not 0
-    layout.add("sums", np.int64, tiles, 8)  # step 4: background pixels, Σ, Σ²; features; told
+    layout.add("sums", np.int64, tiles, 8)  # step 4: TileSums
     layout.add("features", np.float64, features, COLUMNS)  # step 4
     return layout
+
+
+class TileSums(NamedTuple):
+    """The area `sums` by column, a number for each tile: a frame has few, and Python adds them up sooner than numpy."""
+
+    background: tuple[int, ...]  # pixels
+    first: tuple[int, ...]  # Σ of these
+    second: tuple[int, ...]  # Σ²
+    features: tuple[int, ...]
+    passed_over: tuple[int, ...]  # maxima that are not above the threshold
+    faintest: tuple[int, ...]  # level of a maximum
+
+
+def tile_sums(areas: dict[str, NDArray[Any]]) -> TileSums:
+    """What step 4 said of each tile."""
+    return TileSums(*zip(*areas["sums"][:, : len(TileSums._fields)].tolist()))
 
 
 def overview_of(areas: dict[str, NDArray[Any]]) -> Overview:

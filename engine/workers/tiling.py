@@ -29,6 +29,12 @@ class Tile(NamedTuple):
     x0: int
     x1: int
 
+    def inside(self, shape_hw: tuple[int, int], margin_yx: tuple[int, int]) -> Tile:
+        """What of it is no nearer to the edges of the frame than a margin; nothing where an end is before its start."""
+        height, width = shape_hw
+        y0, x0 = max(self.y0, margin_yx[0]), max(self.x0, margin_yx[1])
+        return Tile(y0, min(self.y1, height - margin_yx[0]), x0, min(self.x1, width - margin_yx[1]))
+
 
 def cut(shape_hw: tuple[int, int], tile_hw: tuple[int, int]) -> tuple[Tile, ...]:
     """Cover a frame with tiles, row after row; the last ones of a row or column may be smaller."""

@@ -11,7 +11,6 @@ from numba import njit
 from engine.workers.lanes import (
     as_f32,
     as_f64,
-    as_floats,
     as_i32,
     as_i64,
     as_sums,
@@ -41,6 +40,7 @@ from engine.workers.lanes_across import (
     total,
     trailing_zeros,
 )
+from engine.workers.lanes_halves import half_as_floats, joined_halves, load_halves
 from engine.workers.lanes_integer import down_by, plus_at_most, up_by, upper_product
 
 
@@ -73,23 +73,43 @@ def test_arithmetic(dtype: Any) -> None:
     np.testing.assert_array_equal(out[:, :8], expected)
 
 
-@njit
-def _conversions(a: Any, out: Any, like: Any) -> None:
-    v = load(a, 0, 0, 16)
-    store(out, 0, 0, as_f64(as_i32(v)))
-    store(out, 1, 0, as_f64(as_f32(v)))
-    store(out, 2, 0, as_f64(as_i64(v)))
-    store(out, 3, 0, as_f64(as_u8(as_i32(v))))
-    store(out, 4, 0, as_f64(as_sums(v)))
-    store(out, 5, 0, as_f64(as_floats(as_i32(v), 7, like)))
+def test_conversions() -> None:
+    @njit
+    def conversions(a: Any, out: Any) -> None:
+        v = load(a, 0, 0, 16)
+        store(out, 0, 0, as_f64(as_i32(v)))
+        store(out, 1, 0, as_f64(as_f32(v)))
+        store(out, 2, 0, as_f64(as_i64(v)))
+        store(out, 3, 0, as_f64(as_u8(as_i32(v))))
+        store(out, 4, 0, as_f64(as_sums(v)))
+
+    a, out = row(np.uint16), np.zeros((5, 16))
+    conversions(a, out)
+    v = a[0, :16].astype(float)
+    np.testing.assert_array_equal(out, [v, v, v, v % 256, v])
 
 
 @pytest.mark.parametrize("single", [True, False])
-def test_conversions(single: bool) -> None:
-    a, out = row(np.uint16), np.zeros((6, 16))
-    _conversions(a, out, np.zeros(1, np.float32 if single else np.float64))
-    v = a[0, :16].astype(float)
-    np.testing.assert_array_equal(out, [v, v, v, v % 256, v, v - 7 if single else v])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_even_and_odd_columns_are_taken_apart_and_joined(kind: Any, single: bool) -> None:
+    @njit
+    def apart(a: Any, offset: Any, floats: Any, joined: Any) -> None:
+        words = load_halves(a, 0, 1, floats)
+        for odd in range(2):
+            store(floats, odd, 0, half_as_floats(words, odd, offset, floats))
+        zero = splat_like(0.0, floats)
+        lower, upper = half_as_floats(words, 0, 0, floats) - zero, half_as_floats(words, 1, 0, floats) - zero
+        store(joined, 0, 0, joined_halves(as_i32(lower), as_i32(upper), joined))
+
+    largest, lanes = int(np.iinfo(kind).max), 16 if single else 8
+    a = np.random.default_rng(1).integers(0, largest, (1, 1 + 2 * lanes), endpoint=True).astype(kind)
+    a[0, 1:5] = 0, largest, largest, 0
+    for offset in (0, 100, largest):
+        floats, joined = np.zeros((2, lanes), np.float32 if single else np.float64), np.zeros((1, 2 * lanes), kind)
+        apart(a, offset, floats, joined)
+        taken = a[0, 1:].astype(np.int64) - (offset if single else 0)
+        np.testing.assert_array_equal(floats, [taken[::2], taken[1::2]])
+        np.testing.assert_array_equal(joined[0], a[0, 1:])
 
 
 def test_floats_become_integers_towards_zero() -> None:

@@ -86,6 +86,32 @@ def test_frames_smaller_than_their_features(size: tuple[int, int]) -> None:
 # --- real frames ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((100, 15), {"diameter": 21, "separation": 18}),  # no column is far enough from both edges
+        ((200, 200), {"diameter": 11, "separation": 16, "smoothing_size": 131}),  # margins wider than 64 pixels
+        ((300, 290), {"diameter": 133}),
+        ((301, 263), {"diameter": 5, "separation": 140}),
+    ],
+    ids=str,
+)
+def test_margins_wider_than_the_frame_or_than_a_word(shape: tuple[int, int], options: Any, dtype: str) -> None:
+    for seed in range(4):
+        image = np.random.default_rng(seed).integers(0, 250, shape).astype(dtype)
+        assert_as_trackpy(image, **options)
+
+
+@pytest.mark.parametrize("what", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("preprocess", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_pixel_that_is_no_number(what: float, preprocess: bool, dtype: str) -> None:
+    image = np.random.default_rng(0).uniform(0, 500, (101, 131)).astype(dtype)
+    image[50, 60] = what
+    assert_as_trackpy(image, 11, preprocess=preprocess)
+
+
 @pytest.mark.parametrize("number", range(0, 300, 20))
 def test_beads_in_water(number: int) -> None:
     image = recordings.frames(recordings.BULK_WATER)[number]

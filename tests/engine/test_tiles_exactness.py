@@ -69,6 +69,16 @@ def test_tiles_of_any_size_give_the_same_bytes(tile: tuple[int, int], dtype: str
     assert Bench(settings_, tile).track(image) == Bench(settings_).track(image)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_last_tiles_that_lie_within_the_margin_find_nothing(dtype: str) -> None:
+    for seed in range(6):
+        image = np.random.default_rng(seed).integers(0, 250, (98, 98)).astype(dtype)
+        settings_ = parameters(image, diameter=21)
+        whole = Bench(settings_).track(image)
+        for tile in ((98, 31), (31, 98), (93, 30), (89, 89)):  # the last begins off the grid, in the margin
+            assert Bench(settings_, tile).track(image) == whole
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     image=frames(),
