@@ -352,7 +352,7 @@ class Reception:
         except zmq.ZMQError as error:
             if error.errno == zmq.EADDRINUSE:
                 raise MachineError(
-                    f"camera.listen: {self._listen} is in use by another program. Stop it, or choose another port "
+                    f"camera.listen: {self._listen} is in use by another program. Stop it, or choose another address "
                     "(--set camera.listen=tcp://127.0.0.1:50062)"
                 ) from None
             raise MachineError(f"camera.listen: cannot listen on {self._listen}: {error}") from None

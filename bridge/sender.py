@@ -73,7 +73,7 @@ class Sender(Desk):
         Raises ValueError if `address` is none, MachineError if the keys are not there.
         """
         if not _ADDRESS.fullmatch(address):
-            raise ValueError(f"address: {address!r} is none; write tcp://host:50052 (or ipc:///path, on this machine)")
+            raise ValueError(f"address: {address!r} is none; write tcp://host:50052 (or ipc://@name, on this machine)")
         self._hello = wire.Hello(
             stream=0, source=source, host=platform.node(), live=live, fps=fps, boot_id=boot_id(), shape=shape,
             dtype=dtype,

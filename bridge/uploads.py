@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bridge.outcomes import Outcome
 from bridge.sender import Sender
 from bridge.wire import Verdict
-from engine.addresses import is_loopback, parse_address
+from engine.addresses import is_loopback, local_name, parse_address
 from engine.errors import PeerError, SettingsError
 from engine.keys import keys_folder
 
@@ -88,14 +88,17 @@ def fitting(image: Any, camera: dict[str, Any]) -> NDArray[Any]:
     return np.ascontiguousarray(array.astype(dtype, copy=False))
 
 
+USUAL_PORT = 50052  # that of frames, if nobody chose another
+
+
 def receiver_address(listen: str, asked_at: str) -> str:
     """Where frames go to: the run's `camera.listen`, by the name under which its control server was reached.
 
     Raises PeerError if the receiver listens for its own machine alone and the client is on another one.
     """
-    host, port = parse_address(listen)
     there = re.fullmatch(r"tcp://(.+):\d+", asked_at)
     asked_host = there[1] if there else "127.0.0.1"  # a name of this machine
+    host, port = ("127.0.0.1", USUAL_PORT) if local_name(listen) else parse_address(listen)
     if host in ("*", "0.0.0.0", "[::]", "::"):
         return f"tcp://{asked_host}:{port}"
     if is_loopback(host) and not is_loopback(asked_host.strip("[]")):

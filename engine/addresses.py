@@ -1,8 +1,11 @@
-"""Addresses as settings have them ("tcp://host:port"), and who can reach them."""
+"""Addresses as settings have them ("tcp://host:port", "ipc://@name"), and who can reach them."""
 
 from __future__ import annotations
 
 import ipaddress
+import re
+
+_LOCAL = re.compile(r"ipc://@([\w.-]{1,90})", re.ASCII)
 
 
 def parse_address(text: str, *, scheme: str = "tcp://") -> tuple[str, int]:
@@ -12,6 +15,12 @@ def parse_address(text: str, *, scheme: str = "tcp://") -> tuple[str, int]:
     if not text.startswith(scheme) or not colon or not host or "/" in host or not port.isdecimal() or int(port) > 65535:
         raise ValueError(text)
     return host, int(port)
+
+
+def local_name(text: str) -> str:
+    """The name in "ipc://@name", a socket of this computer that leaves no file behind (Linux); "" of all else."""
+    found = _LOCAL.fullmatch(text)
+    return found[1] if found else ""
 
 
 def is_loopback(host: str) -> bool:

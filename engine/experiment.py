@@ -39,7 +39,7 @@ class Run(Section, frozen=True, kw_only=True):
 class Camera(Section, frozen=True, kw_only=True):
     """What arrives, and where."""
 
-    listen: Annotated[str, Meta(description="where senders connect to")] = "tcp://127.0.0.1:50052"
+    listen: Annotated[str, Meta(description="where senders connect to; or ipc://@name")] = "tcp://127.0.0.1:50052"
     encrypt: Annotated[
         bool, Meta(description="true: frames travel encrypted, from senders with our keys alone; `check` says the cost")
     ] = False

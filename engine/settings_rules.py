@@ -9,7 +9,7 @@ import importlib
 import re
 from collections.abc import Generator, Iterator, Mapping
 
-from engine.addresses import is_loopback, parse_address
+from engine.addresses import is_loopback, local_name, parse_address
 from engine.cores import parse_cores
 from engine.experiment import Experiment
 from engine.machine_rules import MACHINE_RULES
@@ -102,6 +102,10 @@ def _addresses(e: Experiment) -> Iterator[Fault]:
         ("control.listen", e.control.listen, "tcp://"),
         ("web.listen", e.web.listen, ""),
     ):
+        if key == "camera.listen" and text.startswith("ipc:"):
+            if not local_name(text):
+                yield Fault(key, f'{literal(text)} is no address; on this computer alone it is "ipc://@name"')
+            continue
         port = yield from _address(e, key, text, scheme, "can be reached from other computers", "listen at")
         if port and port in taken and not (key == "web.listen" and not e.web.enabled):
             yield Fault(key, f"port {port} is that of {taken[port]} already", depends_on=(taken[port],))

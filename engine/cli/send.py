@@ -112,12 +112,15 @@ def command(
 
 def check_address(address: str) -> None:
     """Refuse what is no address."""
-    from engine.addresses import parse_address
+    from engine.addresses import local_name, parse_address
 
     try:
-        parse_address(address)
+        if not local_name(address):
+            parse_address(address)
     except ValueError:
-        raise click.BadParameter(f"{address} is no address; it must be tcp://host:port", param_hint="--to") from None
+        raise click.BadParameter(
+            f"{address} is no address; it must be tcp://host:port, or ipc://@name on this computer.", param_hint="--to"
+        ) from None
 
 
 def watched_by() -> Callable[[Statistics], None]:

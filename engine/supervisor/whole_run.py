@@ -21,7 +21,7 @@ import msgspec
 from bridge.web.access import page_lines
 from engine import runs
 from engine.accounting import LostRange, Pictures
-from engine.addresses import parse_address
+from engine.addresses import local_name, parse_address
 from engine.clocks import measure_utc_offset, monotonic_ns
 from engine.errors import MachineError, SettingsError
 from engine.experiment import Experiment
@@ -209,25 +209,30 @@ def _refuse_conflict(experiment: Experiment) -> None:
             raise MachineError(
                 f"camera.listen: {experiment.camera.listen} belongs to the run "
                 f"{other.plan.experiment.experiment.name!r} (process {other.plan.pid}, since {since}). "
-                "Stop it (ringtrack stop) or use another port"
+                "Stop it (ringtrack stop) or use another address"
             )
-    _refuse_taken_port(experiment.camera.listen)
+    _refuse_taken_address(experiment.camera.listen)
 
 
-def _refuse_taken_port(listen: str) -> None:
+def _refuse_taken_address(listen: str) -> None:
     """Say now what the receiver would find out when everything else has been loaded."""
-    host, port = parse_address(listen)
     try:
-        found = socket.getaddrinfo("0.0.0.0" if host == "*" else host, port, type=socket.SOCK_STREAM)
-        family, kind, protocol, _, address = found[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        if name := local_name(listen):
+            other = f"ipc://@{name[:88]}-2"
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.bind(f"\0{name}")
+        else:
+            host, port = parse_address(listen)
+            other = f"tcp://{host}:{port + 10}"
+            found = socket.getaddrinfo("0.0.0.0" if host == "*" else host, port, type=socket.SOCK_STREAM)
+            family, kind, protocol, _, address = found[0]
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
     except OSError as error:
         in_use = error.errno == errno.EADDRINUSE
         fact = "is in use by another program. Stop it, or" if in_use else f"cannot be had: {error.strerror}. Please"
-        remedy = f"choose another (--set camera.listen=tcp://{host}:{port + 10 if in_use else port})"
-        raise MachineError(f"camera.listen: {listen} {fact} {remedy}") from None
+        raise MachineError(f"camera.listen: {listen} {fact} choose another (--set camera.listen={other})") from None
 
 
 @contextmanager

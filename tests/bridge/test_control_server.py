@@ -231,15 +231,18 @@ def test_an_image_is_uploaded_with_its_number_or_refused_with_the_reason(tmp_pat
         ("tcp://0.0.0.0:50052", "tcp://tracking-pc:50053", "tcp://tracking-pc:50052"),
         ("tcp://192.168.1.5:50052", "tcp://tracking-pc:50053", "tcp://192.168.1.5:50052"),
         ("tcp://*:50052", "tcp://[fe80::1]:50053", "tcp://[fe80::1]:50052"),
+        ("ipc://@camera", "ipc://@ringtrack-abc", "ipc://@camera"),
+        ("ipc://@camera", "tcp://localhost:50053", "ipc://@camera"),
     ],
 )
 def test_frames_go_where_the_control_server_was_reached(listen: str, asked_at: str, goes_to: str) -> None:
     assert receiver_address(listen, asked_at) == goes_to
 
 
-def test_a_receiver_for_its_own_machine_is_not_looked_for_on_ours() -> None:
+@pytest.mark.parametrize("listen", ["tcp://127.0.0.1:50052", "ipc://@camera"])
+def test_a_receiver_for_its_own_machine_is_not_looked_for_on_ours(listen: str) -> None:
     with pytest.raises(PeerError, match=r'camera\.listen = "tcp://\*:50052"'):
-        receiver_address("tcp://127.0.0.1:50052", "tcp://tracking-pc:50053")
+        receiver_address(listen, "tcp://tracking-pc:50053")
 
 
 def test_numbers_in_a_foreign_byte_order_are_sent_in_ours() -> None:

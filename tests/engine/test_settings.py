@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.addresses import parse_address
+from engine.addresses import local_name, parse_address
 from engine.cli.init import first_text
 from engine.cores import existing_cores, parse_cores
 from engine.errors import SettingsError
@@ -98,6 +98,9 @@ FAULTS = {
     "a percentile beyond 100": ("tracking.percentile=101", "at most 100", "tracking.percentile"),
     "an overlap too small": ("tracking.tile_overlap=8", "8 is too small", "Try "),
     "no address": ("camera.listen=localhost", '"localhost" is no address', "tcp://host:port"),
+    "a socket that leaves a file": ("camera.listen=ipc:///tmp/camera", "is no address", "ipc://@name"),
+    "a name of nothing": ("camera.listen=ipc://@", "is no address", "ipc://@name"),
+    "a control server without a port": ("control.listen=ipc://@control", "is no address", "tcp://host:port"),
     "a port beyond all": ("web.listen=127.0.0.1:65536", "no address", "port 0 to 65535"),
     "one port for two": ("control.listen=tcp://127.0.0.1:50052", "port 50052 is that of camera.listen", ""),
     "the whole network": ("camera.listen=tcp://0.0.0.0:50052", "allowed explicitly", "remote = true under [network]"),
@@ -215,6 +218,8 @@ def test_addresses_are_read() -> None:
     for wrong in ("tcp://:5", "tcp://a", "udp://a:5", "tcp://a:b", "tcp://a/b:5"):
         with pytest.raises(ValueError):
             parse_address(wrong)
+    assert local_name("ipc://@lab-2.camera") == "lab-2.camera"
+    assert not any(local_name(wrong) for wrong in ("ipc:///tmp/a", "ipc://@", "ipc://@a b", "ipc://@a\n", "tcp://a:5"))
 
 
 def test_every_key_is_explained_and_every_section_too() -> None:

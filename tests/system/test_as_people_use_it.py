@@ -183,6 +183,16 @@ def test_a_run_of_so_many_seconds_ends_by_itself(lab: Laboratory) -> None:
     assert 4 <= listed["seconds"] == ended.summary["seconds"] < 60
 
 
+def test_a_camera_on_this_computer_needs_no_network(lab: Laboratory) -> None:
+    listen = f"ipc://@ringtrack-test-{lab.port}"
+    settings = lab.settings(SETTINGS, camera={"listen": listen})
+    ended = lab.run(settings, "--source", "simulated?beads=20&frames=20&live=0")
+    assert (ended.status, ended.counts) == (0, (20, 20, 20, 0)), ended.stderr
+    refused = lab.command("send", "simulated?frames=1", "--to", "ipc:///tmp/camera")
+    assert refused.status == 2
+    assert "ipc://@name on this computer" in refused.stderr
+
+
 SCRIPT = """
 import json, sys
 import engine

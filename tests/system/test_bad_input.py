@@ -96,6 +96,14 @@ def test_a_port_that_another_program_has(lab: Laboratory) -> None:
     assert not list(lab.runtime.rglob("*.json"))
 
 
+def test_a_name_that_another_program_has(lab: Laboratory) -> None:
+    listen = f"ipc://@ringtrack-test-{lab.port}"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(f"\0{listen.removeprefix('ipc://@')}")
+        ended = lab.run(lab.settings(camera={"width": 64, "height": 64, "listen": listen}))
+    assert_refused(ended, 3, f"camera.listen: {listen} is in use", f"(--set camera.listen={listen}-2)", lab=lab)
+
+
 SOURCES = {
     "nothing of that name": (lambda folder: folder / "none.tif", "neither a folder, nor a TIFF stack"),
     "no TIFF": (lambda folder: _file(folder / "no.tif", b"a letter to the editor, not an image"), "is no TIFF file"),
