@@ -32,6 +32,7 @@ from engine.workers.parameters import LocateParameters
 Frame = NDArray[Any]
 SPOT = 5.5  # diameter in standard deviations
 FEWEST = 5  # features, below which nothing is proposed
+CROWDED = 1.25  # a separation of so many diameters drops neighbours that can well be told apart
 GAP = 3.0  # real features have so many times the mass of noise, at least
 
 
@@ -90,7 +91,7 @@ def advise(experiment: Experiment, frames: Sequence[Frame]) -> Advice:
         search_range=search_range,
         neighbour_px=neighbour,
         subpixel_bias=_bias(found[real]) if enough else float("nan"),
-        warnings=tuple(_warnings(experiment, found, kept, cut, neighbour)),
+        warnings=tuple(_warnings(experiment, images[0], found, kept, real, cut, neighbour)),
     )
 
 
@@ -209,9 +210,34 @@ def _bias(real: NDArray[Any]) -> float:
 
 
 def _warnings(
-    experiment: Experiment, found: NDArray[Any], kept: NDArray[np.bool_], cut: float | None, neighbour: float
+    experiment: Experiment,
+    image: Frame,
+    found: NDArray[Any],
+    kept: NDArray[np.bool_],
+    real: NDArray[np.bool_],
+    cut: float | None,
+    neighbour: float,
 ) -> list[str]:
-    told = []
+    told, tracking = [], experiment.tracking
+    if not kept.any():
+        heaviest = f"; the heaviest of {len(found)} has a mass of {found['mass'].max():.3g}" if len(found) else ""
+        told.append(f"no feature passes the settings{heaviest}. Try a lower tracking.minmass")
+    dark, middle, bright = (float(level) for level in np.percentile(image, (1, 50, 99)))
+    above, below = (middle - dark, bright - middle) if tracking.invert else (bright - middle, middle - dark)
+    if below > 2 * above:
+        one, other = ("bright", "false") if tracking.invert else ("dark", "true")
+        told.append(f"what stands out of this picture is {one}. For such particles, set tracking.invert = {other}")
+    if tracking.separation > CROWDED * (tracking.diameter + 1):
+        told.append(
+            f"tracking.separation = {tracking.separation:g} is far above tracking.diameter = {tracking.diameter}: of "
+            f"two features closer than that the lighter one is dropped. trackpy's default is {tracking.diameter + 1}"
+        )
+    long = int(np.count_nonzero(found["ecc"][real] >= tracking.max_ecc)) if tracking.max_ecc else 0
+    if 2 * long > int(real.sum()):
+        told.append(
+            f"tracking.max_ecc = {tracking.max_ecc:g} drops {long} of {int(real.sum())} features that seem real. "
+            "0 is no limit"
+        )
     if cut is not None and kept.any():
         noise = int(np.count_nonzero(kept & (found["mass"] <= cut)))
         if 2 * noise > int(kept.sum()):

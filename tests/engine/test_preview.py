@@ -1,4 +1,4 @@
-"""`ringtrack preview`: proposals from simulated frames whose truth is known, and its two warnings."""
+"""`ringtrack preview`: proposals from simulated frames whose truth is known, and its warnings."""
 
 from __future__ import annotations
 
@@ -50,6 +50,20 @@ def test_it_warns_when_most_features_are_noise(capsys: pytest.CaptureFixture[str
 def test_it_warns_when_the_search_range_reaches_the_neighbours(capsys: pytest.CaptureFixture[str], seen: Path) -> None:
     _, err = preview(capsys, seen / "c.png", "linking.search_range=45")
     assert "linking.search_range = 45 is more than half the mean distance" in err
+
+
+def test_it_warns_of_settings_that_leave_nothing_or_drop_much(capsys: pytest.CaptureFixture[str], seen: Path) -> None:
+    _, err = preview(capsys, seen / "c.png", "tracking.minmass=1e9")
+    assert "no feature passes the settings; the heaviest of" in err
+    assert "lower tracking.minmass" in err
+    _, err = preview(capsys, seen / "c.png", "tracking.invert=true")
+    assert "stands out of this picture is bright. For such particles, set tracking.invert = false" in err
+    _, err = preview(capsys, seen / "c.png", "tracking.diameter=11", "tracking.separation=18")
+    assert "tracking.separation = 18 is far above tracking.diameter = 11" in err
+    _, err = preview(capsys, seen / "c.png", "tracking.max_ecc=0.001")
+    assert "tracking.max_ecc = 0.001 drops 60 of 60 features that seem real" in err
+    _, err = preview(capsys, seen / "c.png")
+    assert not [told for told in ("separation", "max_ecc", "invert", "no feature") if told in err]
 
 
 def test_the_lines_that_it_prints_are_settings(capsys: pytest.CaptureFixture[str], seen: Path) -> None:
