@@ -15,7 +15,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,16 +98,22 @@ def section(benchmark: Benchmark, found: Mapping[str, Any], picture: str) -> str
     command = f"`python -m perf.{benchmark.name}`"
     if "error" in found:
         return f"## perf.{benchmark.name}\n\nIt failed ({command}):\n\n```\n{found['error']}\n```\n"
-    rows = found["rows"]
+    busy = found["machine"]["load_before"]
+    quiet = "" if busy <= 0.3 * found["machine"]["cores"] else f" The machine was not quiet: load {busy:.1f} before."
+    parts = [f"## {found['benchmark']}", as_markdown(found["rows"]), f"{command}.{quiet}"]
+    if picture:
+        parts.insert(2, f"![{found['benchmark']}]({picture})")
+    for title, rows in found.get("tables", {}).items():
+        parts += [f"### {title}", as_markdown(rows)]
+    return "\n\n".join(parts) + "\n"
+
+
+def as_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows, whose keys are the columns, as a table."""
     columns = list(rows[0])
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     lines += ["| " + " | ".join(cell(row[column]) for column in columns) + " |" for row in rows]
-    busy = found["machine"]["load_before"]
-    quiet = "" if busy <= 0.3 * found["machine"]["cores"] else f" The machine was not quiet: load {busy:.1f} before."
-    parts = [f"## {found['benchmark']}", "\n".join(lines), f"{command}.{quiet}"]
-    if picture:
-        parts.insert(2, f"![{found['benchmark']}]({picture})")
-    return "\n\n".join(parts) + "\n"
+    return "\n".join(lines)
 
 
 def cell(value: Any) -> str:

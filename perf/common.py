@@ -61,14 +61,15 @@ def report(
     *,
     notes: Sequence[str] = (),
     facts: Mapping[str, Any] | None = None,
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     as_json: bool = False,
 ) -> None:
-    """Print the rows, whose keys are the columns and alike in all, then the notes.
+    """Print the rows, whose keys are the columns and alike in all, then the notes, then further `tables` by title.
 
     `facts` are numbers that belong to the whole; they are in the JSON only.
     """
     if as_json:
-        document = {"benchmark": title, "machine": machine_was, "rows": rows, **(facts or {})}
+        document = {"benchmark": title, "machine": machine_was, "rows": rows, "tables": tables or {}, **(facts or {})}
         print(json.dumps(document, indent=1, default=float))
         return
     print(f"{title}\n")
@@ -80,6 +81,8 @@ def report(
         print(f"The machine was not quiet: load {m['load_before']:.1f} before the measurement.")
     for note in notes:
         print(note)
+    for name, lines in (tables or {}).items():
+        print(f"\n{name}\n\n{table(lines)}")
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -1,56 +1,71 @@
-"""The engine end to end over TCP: CPU a frame of every process, the highest rate without loss, latency below it.
+"""The engine end to end: CPU a frame of every process, the highest rate without loss, latency below it, and its limits.
 
     python -m perf.engine                      both precisions, some minutes
     python -m perf.engine --seconds 60         as long as a claim of "none lost in 60 s" needs
     python -m perf.engine --sizes 512 --seconds 3 --json
 
 Sender, receiver, trackers, linker and the recording of tracks (HDF5) share this machine. The sender shows frames that
-were rendered beforehand: its share is that of sending. Rows of a size, for each precision:
+were rendered beforehand: its share is that of sending. Rows of a size, for each precision, over TCP and over IPC:
 
 - *at 50/s*: a live camera at 50 frames/s: CPU ms a frame of each process and of all together, latency from received to
   published, what was lost.
 - *flat out*: the source is held back: what the pipe takes in the long run. *all but the sender* is what it would take
   if the sender ran elsewhere and the cores were busy all the time: cores / CPU seconds a frame.
-- *50 %*, *80 %*, *95 %* of that, live: latency and losses. The highest of them that lost nothing is the *sustained*
-  rate.
+- *50 %*, *80 %*, *95 %* of that (IPC: 95 %), live: latency and losses. The highest of them that lost nothing is the
+  *sustained* rate.
 - *Pool*: a multiprocessing.Pool of `trackpy.locate` tiles fed by a queue, once a size.
+
+A second table says what a frame takes at least: *detection alone*, all units of a frame on one core with nothing beside
+it, and *bare sockets*, a pair that carries frames and does nothing else (`perf.transport`). What is above them is what
+sharing the machine, claiming units, linking and recording cost.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import numpy as np
+
+from bridge.simulator import Scene, Simulator
 from engine.experiment import Experiment
+from engine.rows import RESULT_META, ROW
 from engine.supervisor import RunSummary, start
+from engine.workers.configure import detector_for
+from engine.workers.layout import zeros_on_a_line
+from perf import transport
 from perf.common import arguments, machine, report, say
-from perf.main_job import BEADS, SETTINGS, WARM_FRAMES, Onlooker, Watched, folders, pool_row
+from perf.main_job import BEADS, SETTINGS, WARM_FRAMES, Onlooker, Watched, folders, pool_row, zip_frames
 
 SETTINGS_HERE = {"diameter": 21, "separation": 18, "minmass": 5000.0, "percentile": 14.0, "max_ecc": 0}
 RATE = 50.0  # frames/s at which CPU time is compared
+TURNS, BARE_S = 40, 4.0  # frames detected, and seconds of bare sockets, for what a frame takes at least
 
 
-def experiment_for(size: int, fps: float, precision: str, data: Path) -> Experiment:
+def experiment_for(size: int, fps: float, precision: str, data: Path, way: str) -> Experiment:
     """Settings of all runs."""
     settings: dict[str, Any] = {
         "experiment.name": "bench", "experiment.data": data, "experiment.max_lost": 10**9,
-        "camera.listen": "tcp://127.0.0.1:50182", "control.listen": "tcp://127.0.0.1:50183", "camera.width": size,
+        "camera.listen": "tcp://127.0.0.1:50182" if way == "tcp" else "ipc://@ringtrack-bench",
+        "control.listen": "tcp://127.0.0.1:50183", "camera.width": size,
         "camera.height": size, "camera.fps": fps, "linking.search_range": 8, "tracking.precision": precision,
     } | {f"tracking.{name}": value for name, value in SETTINGS_HERE.items()}  # fmt: skip
     return Experiment.load(None, [f"{key}={value}" for key, value in settings.items()])
 
 
 def one_run(
-    size: int, fps: float, seconds: float, live: bool, precision: str, data: Path
+    size: int, fps: float, seconds: float, live: bool, precision: str, data: Path, way: str
 ) -> tuple[RunSummary, Watched]:
     """A run with the simulated camera: spots of 3.8 pixels and up to 3000 counts."""
     frames = max(3 * WARM_FRAMES, round(fps * seconds))
     options = {"width": size, "height": size, "beads": BEADS.get(size, size * size // 4000), "fps": fps, "seed": 1,
                "loop": 32, "frames": frames, "live": int(live), "sigma_px": 3.8, "signal": 1900}  # fmt: skip
-    run = start(experiment_for(size, fps, precision, data), source="simulated?" + urlencode(options))
+    run = start(experiment_for(size, fps, precision, data, way), source="simulated?" + urlencode(options))
     onlooker = Onlooker(run)
     onlooker.start()
     summary = run.wait()
@@ -86,28 +101,29 @@ def row(size: int, way: str, precision: str, summary: RunSummary, watched: Watch
     }  # fmt: skip
 
 
+def measured_over(
+    way: str, size: int, precision: str, data: Path, seconds: float, short: float, shares: Sequence[float]
+) -> list[dict[str, Any]]:
+    """The rows of one precision over TCP or IPC."""
+
+    def measured(name: str, fps: float, duration: float, live: bool) -> dict[str, Any]:
+        say(f"{size} x {size}, {precision}, {way}: {name}")
+        return row(size, f"{way}, {name}", precision, *one_run(size, fps, duration, live, precision, data, way))
+
+    rows = [measured(f"at {RATE:g}/s", RATE, seconds, True)]
+    flat = measured("flat out", min(60.0 * 2048**2 / size**2, 400.0), short, False)
+    for share in shares:
+        rows.append(measured(f"{100 * share:.0f} %", max(1.0, round(share * flat["frames/s"], 1)), short, True))
+    return [rows[0], flat, *rows[1:]]
+
+
 def measure(size: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """All rows of one size."""
     rows: list[dict[str, Any]] = []
     with folders() as (data, _):
         for precision in options.precisions:
-            say(f"{size} x {size}, {precision}: at {RATE:g} frames/s")
-            rows.append(
-                row(size, f"at {RATE:g}/s", precision, *one_run(size, RATE, options.seconds, True, precision, data))
-            )
-            say(f"{size} x {size}, {precision}: flat out")
-            guess = min(60.0 * 2048**2 / size**2, 400.0)
-            flat = row(size, "flat out", precision, *one_run(size, guess, options.short, False, precision, data))
-            rows.append(flat)
-            for share in (0.5, 0.8, 0.95):
-                fps = max(1.0, round(share * flat["frames/s"], 1))
-                say(f"{size} x {size}, {precision}: at {fps:g} frames/s")
-                rows.append(
-                    row(
-                        size, f"{100 * share:.0f} %", precision,
-                        *one_run(size, fps, options.short, True, precision, data),
-                    )
-                )  # fmt: skip
+            for way, seconds, shares in (("tcp", options.seconds, (0.5, 0.8, 0.95)), ("ipc", options.short, (0.95,))):
+                rows += measured_over(way, size, precision, data, seconds, options.short, shares)
     if not options.alone:
         say(f"{size} x {size}: Pool of trackpy.locate")
         figures = pool_row(size, rows[0], options.short, RATE)
@@ -117,6 +133,45 @@ def measure(size: int, options: argparse.Namespace) -> list[dict[str, Any]]:
             "all but the sender /s": float("nan"),
         }
         rows.append(figures | missing)
+    return rows
+
+
+def limits(size: int, precisions: list[str]) -> list[dict[str, Any]]:
+    """What a frame takes at least on this machine, now: CPU ms, by part."""
+    rows = []
+    scene = Scene(width=size, height=size, beads=BEADS.get(size, size * size // 4000), seed=1, loop=4, sigma_px=3.8,
+                  signal=1900)  # fmt: skip
+    images = [image for image, _ in zip_frames(Simulator(scene), 4)]
+    for precision in precisions:
+        say(f"{size} x {size}, {precision}: detection alone")
+        detector = detector_for(experiment_for(size, RATE, precision, Path(), "tcp"))
+        detector.warm()
+        scratch = zeros_on_a_line((detector.scratch_bytes,), np.uint8)
+        features, meta = np.zeros(1 << 16, ROW), np.zeros(1, RESULT_META)
+        took: dict[str, list[float]] = {step.name: [] for step in detector.steps}
+        for turn in range(TURNS):
+            for number, step in enumerate(detector.steps):
+                began = time.thread_time()
+                for tile in range(1 if step.whole else detector.tiles):
+                    detector.run(number, tile, images[turn % len(images)], scratch, features, meta)
+                took[step.name].append((time.thread_time() - began) * 1e3)
+        rows.append(
+            {
+                "frame": f"{size} x {size}", "what": f"detection alone, {precision}",
+                "CPU ms": float(np.median(np.sum(list(took.values()), axis=0))),
+                "parts": ", ".join(f"{name} {np.median(times):.1f}" for name, times in took.items()),
+            }
+        )  # fmt: skip
+    for way in ("tcp", "ipc"):
+        say(f"{size} x {size}: bare sockets over {way}")
+        bare = transport.one(way, size, BARE_S)
+        rows.append(
+            {
+                "frame": f"{size} x {size}", "what": f"bare sockets, {way}", "CPU ms": bare["both CPU ms"],
+                "parts": f"sender {bare['sender CPU ms']:.1f}, receiver {bare['receiver CPU ms']:.1f}; "
+                f"checksum {bare['checksum ms']:.1f} more",
+            }
+        )  # fmt: skip
     return rows
 
 
@@ -132,17 +187,25 @@ def main() -> None:
     machine_was = machine()
     rows = [line for size in options.sizes for line in measure(size, options)]
     kept_up = [r for r in rows if r["way"].endswith("%") and not r["lost"]]
-    best = {p: max((r["frames/s"] for r in kept_up if r["precision"] == p), default=0.0) for p in options.precisions}
+    best = {
+        f"{p}, {way}": max(
+            (r["frames/s"] for r in kept_up if r["precision"] == p and r["way"].startswith(way)), default=0.0
+        )
+        for p in options.precisions
+        for way in ("tcp", "ipc")
+    }
+    least = [line for size in options.sizes for line in limits(size, options.precisions)]
     report(
-        "The engine end to end, over TCP on one machine",
+        "The engine end to end, on one machine",
         rows,
         machine_was,
         notes=[
-            "highest rate without loss: " + ", ".join(f"{p} {rate:.1f} frames/s" for p, rate in best.items()),
+            "highest rate without loss: " + "; ".join(f"{p}: {rate:.1f} frames/s" for p, rate in best.items()),
             f"Settings: {', '.join(f'{name} {value:g}' for name, value in SETTINGS_HERE.items())}; the Pool with "
             f"{', '.join(f'{name} {value:g}' for name, value in SETTINGS.items())}.",
         ],
         facts={"sustained": best},
+        tables={"What a frame takes at least": least},
         as_json=options.json,
     )
 

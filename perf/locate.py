@@ -164,10 +164,7 @@ def main() -> None:
                 row, of_steps = measure(size, particles, minmass, options.repeats)
                 rows.append(row)
                 steps.extend(of_steps if particles == usual or options.particles else [])
-    report("Detection on one core", rows, machine_was, facts={"steps": steps}, as_json=options.json)
-    if not options.json:
-        print()
-        report("Steps of a frame", steps, machine_was)
+    report("Detection on one core", rows, machine_was, tables={"Steps of a frame": steps}, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -50,14 +50,23 @@ class Watched:
     memory_mib: float = 0.0  # largest sum of private memory, and the shared memory once
 
 
+@dataclass(frozen=True)
+class Look:
+    """One look at all processes."""
+
+    received: int  # newest frame in the ring
+    published: int  # newest result
+    cpu_s: dict[str, float]  # by process
+
+
 class Onlooker(threading.Thread):
     """Looks at the processes of a run until `finish`; costs it nothing but these looks."""
 
     def __init__(self, run: StartedRun) -> None:
         super().__init__(name="onlooker", daemon=True)
         self._run, self._over = run, threading.Event()
-        self._first: tuple[int, dict[str, float]] | None = None
-        self._last: tuple[int, dict[str, float]] = (0, {})
+        self._first: Look | None = None
+        self._last: Look | None = None
         self._private = 0
         self._shared = 0
 
@@ -73,23 +82,28 @@ class Onlooker(threading.Thread):
                         private += _private_bytes(pid)
                 cpu["supervisor"] = _cpu_s(self._run.pid) or 0.0
                 self._private = max(self._private, private + _private_bytes(self._run.pid))
-                newest = rings.frames.newest
-                if self._first is None and newest >= WARM_FRAMES:
-                    self._first = newest, cpu
-                elif self._first is not None and newest > self._last[0] and self._first[1].keys() <= cpu.keys():
-                    self._last = newest, cpu
+                look = Look(rings.frames.newest, rings.results.newest, cpu)
+                if self._first is None and look.published >= WARM_FRAMES:
+                    self._first = look
+                elif self._first is not None and self._first.cpu_s.keys() <= cpu.keys():
+                    before = self._last or self._first
+                    self._last = look if look.published > before.published else self._last
 
     def finish(self) -> Watched:
         """The figures of the frames between the first look and the last."""
         self._over.set()
         self.join()
         watched = Watched(memory_mib=(self._private + self._shared) / 2**20)
-        if self._first is not None and self._last[0] > self._first[0]:
-            frames = self._last[0] - self._first[0]
-            for name, before in self._first[1].items():
-                kind = name.rpartition("-")[0] or name
-                took = (self._last[1][name] - before) * 1e3 / frames
-                watched.cpu_ms[kind] = watched.cpu_ms.get(kind, 0.0) + took
+        first, last = self._first, self._last
+        if first is None or last is None or last.published == first.published or last.received == first.received:
+            return watched
+        for name, before in first.cpu_s.items():
+            kind = name.rpartition("-")[0] or name
+            # A source that is held back runs ahead of the trackers by a ring.
+            arrives = kind in ("sender", "receiver")
+            frames = last.received - first.received if arrives else last.published - first.published
+            took = (last.cpu_s[name] - before) * 1e3 / frames
+            watched.cpu_ms[kind] = watched.cpu_ms.get(kind, 0.0) + took
         return watched
 
 
