@@ -109,12 +109,12 @@ def _open_window(backend: str) -> Any:
         import matplotlib.pyplot as plt
 
         return plt.figure(figsize=SIZE_INCHES, dpi=DPI)
-    except Exception:  # ImportError of matplotlib, TclError of Tk: each says it in other words
+    except Exception as error:  # ImportError of matplotlib, TclError of Tk: each says it in other words
         where = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or "of this computer"
         raise MachineError(
             f"monitor: no window can be opened on the desktop {where}: it is not there, or not for us. Look with a "
             "browser (web.enabled), or use --png every 5s"
-        ) from None
+        ) from error
 
 
 def _fit_screen(figure: Any, manager: Any) -> None:

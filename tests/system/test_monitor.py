@@ -33,8 +33,9 @@ SECTIONS: dict[str, dict[str, Any]] = {
 def _display() -> Iterator[str]:
     """A display in memory; its name."""
     reading, writing = os.pipe()
+    # -noreset: whoever asks while the server begins anew, as it would after its last client, is turned away.
     server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(writing), "-screen", "0", "1920x1080x24", "-nolisten", "tcp"],
+        ["Xvfb", "-displayfd", str(writing), "-screen", "0", "1920x1080x24", "-nolisten", "tcp", "-noreset"],
         pass_fds=[writing], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     os.close(writing)
