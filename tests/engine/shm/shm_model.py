@@ -196,13 +196,7 @@ class World:
         """After `drain`: everything is accounted for, exactly once, and right."""
         newest = self.results.newest
         assert self.frames.newest == newest, "something is in flight"
-        words = self._unit_words()
-        # A unit of a place that failed may keep the name of a worker that died with it: an older incarnation is nobody.
-        held = [word for word in words if word & 3 == UnitState.OWNED]
-        owners = [(word >> 6 & 1023, word >> 16 & 0xFFFF) for word in held]
-        assert not any(self.units.incarnation(worker) == born for worker, born in owners), (
-            "a unit is in somebody's hand"
-        )
+        assert not any(self._is_in_hand(word) for word in self._unit_words()), "a unit is in somebody's hand"
         places = range(self.first_place, newest + 1)
         results = self._merged(self.result_recording, places)
         frames = self._merged(self.frame_recording, places)
@@ -275,6 +269,12 @@ class World:
         self.frames.record(place - 1)["counter"] = -1
         self.units._words[units_module._TABLES :] = units_module.pack(place - 1, 0, 0, 0, UnitState.DONE)
         self.state._words[0] = place - 1
+
+    def _is_in_hand(self, word: int) -> bool:
+        """Whether somebody has a unit. One of a place that failed may keep the name of a worker that died with it."""
+        worker = word >> units_module._WORKER_AT & units_module._WORKER_MASK
+        born = word >> units_module._INCARNATION_AT & units_module._INCARNATION_MASK
+        return word & 3 == UnitState.OWNED and self.units.incarnation(worker) == born
 
     def _unit_words(self) -> list[int]:
         layout, words = self._unit_layout, self.units._words
