@@ -80,7 +80,7 @@ class Band:
         return cls(
             box=(box_y, box_x),
             taps=taps,
-            threshold=max(float(parameters.threshold), 0.0),
+            threshold=float(kind(max(parameters.threshold, 0.0))),  # as vectors compare with it
             exact_single=2 * largest * max(box_y, box_x) < 2**23,
             staged=aligned_zeros((ring + 1, columns), parameters.dtype),
             vertical=aligned_zeros((2 * _ROWS, columns // 2 + 1), kind),
@@ -233,8 +233,8 @@ def _finish_rows(
 ):  # fmt: skip
     """Rows y0 to y1 of a strip: Gaussian over columns, and what is left of it without the box means.
 
-    Updates the largest value in each lane, which may be below the threshold;
-    unless the scale is 0, writes the levels. Rows of pixels from `next_y` on are asked for.
+    Updates the largest value in each lane, which may be below the threshold. Unless the scale is 0, writes the levels.
+    Rows of pixels from `next_y` on are asked for.
     """
     reach = taps.size - 1
     limit, zero, factor = splat_like(threshold, taps), splat_like(0.0, taps), splat_like(scale, taps)

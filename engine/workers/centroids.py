@@ -89,7 +89,6 @@ class CentroidDetector:
         self._searched = [core.inside(parameters.shape_hw, parameters.margin) for core in self._cores]
         capacities = [self._capacity(core, window) for core in self._cores]
         self._starts = np.cumsum([0, *capacities[:-1]], dtype=np.int64)
-        self._ends = self._starts + np.array(capacities, np.int64)
         self._capacities = capacities
         self._layout = scratch_layout(parameters, self.tiles, int(sum(capacities)))
         swept = parameters.preprocess and not parameters.is_float
@@ -245,7 +244,8 @@ class CentroidDetector:
 
     def _refine(self, tile: int, pixels: NDArray[Any], areas: dict[str, NDArray[Any]]) -> None:
         core, work = self._cores[tile], self._work
-        room = areas["features"][self._starts[tile] : self._ends[tile]]
+        start = self._starts[tile]
+        room = areas["features"][start : start + self._capacities[tile]]
         areas["sums"][tile, 3] = self._features_of(tile, pixels, areas, room, float(areas["frame"][1]))
         areas["sums"][tile, 4:6] = work.told
         work.background[:] = 0
@@ -345,8 +345,8 @@ class CentroidDetector:
         features = np.empty((int(counts.sum()), COLUMNS))
         for tile in range(self.tiles):
             room = features[starts[tile] : starts[tile] + counts[tile]]
-            here, end = self._starts[tile], self._ends[tile]
-            if counts[tile] <= end - here and not anew:
+            here = self._starts[tile]
+            if counts[tile] <= self._capacities[tile] and not anew:
                 room[:] = areas["features"][here : here + counts[tile]]
             else:
                 self._features_of(tile, pixels, areas, room, threshold)
