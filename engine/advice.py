@@ -80,7 +80,7 @@ def advise(experiment: Experiment, frames: Sequence[Frame]) -> Advice:
         wanted = 1.5 * float(np.percentile(steps, 99))
         search_range = round(max(1.0, min(wanted, neighbour / 2)), 1)
     enough = int(real.sum()) >= FEWEST
-    return Advice(
+    advice = Advice(
         frame=images[0],
         features=found,
         kept=kept,
@@ -91,8 +91,9 @@ def advise(experiment: Experiment, frames: Sequence[Frame]) -> Advice:
         search_range=search_range,
         neighbour_px=neighbour,
         subpixel_bias=_bias(found[real]) if enough else float("nan"),
-        warnings=tuple(_warnings(experiment, images[0], found, kept, real, cut, neighbour)),
+        warnings=(),
     )
+    return replace(advice, warnings=tuple(_warnings(experiment, advice)))
 
 
 def _features(parameters: LocateParameters, image: Frame) -> tuple[NDArray[Any], Frame]:
@@ -209,20 +210,13 @@ def _bias(real: NDArray[Any]) -> float:
     return max(float(abs(np.exp(2j * np.pi * real[axis]).mean())) for axis in "yx")
 
 
-def _warnings(
-    experiment: Experiment,
-    image: Frame,
-    found: NDArray[Any],
-    kept: NDArray[np.bool_],
-    real: NDArray[np.bool_],
-    cut: float | None,
-    neighbour: float,
-) -> list[str]:
+def _warnings(experiment: Experiment, advice: Advice) -> list[str]:
     told, tracking = [], experiment.tracking
+    found, kept, real, cut = advice.features, advice.kept, advice.real, advice.cut
     if not kept.any():
         heaviest = f"; the heaviest of {len(found)} has a mass of {found['mass'].max():.3g}" if len(found) else ""
         told.append(f"no feature passes the settings{heaviest}. Try a lower tracking.minmass")
-    dark, middle, bright = (float(level) for level in np.percentile(image, (1, 50, 99)))
+    dark, middle, bright = (float(level) for level in np.percentile(advice.frame, (1, 50, 99)))
     above, below = (middle - dark, bright - middle) if tracking.invert else (bright - middle, middle - dark)
     if below > 2 * above:
         one, other = ("bright", "false") if tracking.invert else ("dark", "true")
@@ -245,7 +239,7 @@ def _warnings(
                 f"most features are noise: {noise} of {int(kept.sum())} lie below the gap in the masses. "
                 f"Try tracking.minmass = {cut:g}"
             )
-    reach = experiment.linking.search_range
+    reach, neighbour = experiment.linking.search_range, advice.neighbour_px
     if not math.isnan(neighbour) and reach > neighbour / 2:
         told.append(
             f"linking.search_range = {reach:g} is more than half the mean distance to the nearest neighbour "
