@@ -20,6 +20,8 @@ from engine.addresses import is_loopback, local_name, parse_address
 from engine.errors import PeerError, SettingsError
 from engine.keys import keys_folder
 
+USUAL_PORT = 50052  # that of frames, if nobody chose another
+
 
 class Uploads:
     """The sender of a client. Not for two threads at once."""
@@ -86,9 +88,6 @@ def fitting(image: Any, camera: dict[str, Any]) -> NDArray[Any]:
     if array.shape != (height, width) or array.dtype.name != dtype:
         raise SettingsError(f"an image of {array.shape[1]} x {array.shape[0]} {array.dtype.name}; {wanted}")
     return np.ascontiguousarray(array.astype(dtype, copy=False))
-
-
-USUAL_PORT = 50052  # that of frames, if nobody chose another
 
 
 def receiver_address(listen: str, asked_at: str) -> str:

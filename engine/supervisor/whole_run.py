@@ -217,22 +217,28 @@ def _refuse_conflict(experiment: Experiment) -> None:
 def _refuse_taken_address(listen: str) -> None:
     """Say now what the receiver would find out when everything else has been loaded."""
     try:
-        if name := local_name(listen):
-            other = f"ipc://@{name[:88]}-2"
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.bind(f"\0{name}")
-        else:
-            host, port = parse_address(listen)
-            other = f"tcp://{host}:{port + 10}"
-            found = socket.getaddrinfo("0.0.0.0" if host == "*" else host, port, type=socket.SOCK_STREAM)
-            family, kind, protocol, _, address = found[0]
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
+        family, address = _bound_to(listen)
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
     except OSError as error:
         in_use = error.errno == errno.EADDRINUSE
+        if name := local_name(listen):
+            other = f"ipc://@{name[:88]}-2"
+        else:
+            host, port = parse_address(listen)
+            other = f"tcp://{host}:{port + 10}" if in_use else f"tcp://127.0.0.1:{port}"
         fact = "is in use by another program. Stop it, or" if in_use else f"cannot be had: {error.strerror}. Please"
         raise MachineError(f"camera.listen: {listen} {fact} choose another (--set camera.listen={other})") from None
+
+
+def _bound_to(listen: str) -> tuple[socket.AddressFamily, Any]:
+    """What a socket that listens there is bound to. Raises OSError."""
+    if name := local_name(listen):
+        return socket.AF_UNIX, f"\0{name}"
+    host, port = parse_address(listen)
+    found = socket.getaddrinfo("0.0.0.0" if host == "*" else host, port, type=socket.SOCK_STREAM)
+    return found[0][0], found[0][-1]
 
 
 @contextmanager
