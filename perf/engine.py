@@ -34,12 +34,11 @@ import numpy as np
 
 from bridge.simulator import Scene, Simulator
 from engine.experiment import Experiment
-from engine.rows import RESULT_META, ROW
 from engine.supervisor import RunSummary, start
 from engine.workers.configure import detector_for
-from engine.workers.layout import zeros_on_a_line
 from perf import transport
 from perf.common import arguments, machine, report, say
+from perf.locate import Ours
 from perf.main_job import BEADS, SETTINGS, WARM_FRAMES, Onlooker, Watched, folders, pool_row, zip_frames
 
 SETTINGS_HERE = {"diameter": 21, "separation": 18, "minmass": 5000.0, "percentile": 14.0, "max_ecc": 0}
@@ -139,27 +138,20 @@ def measure(size: int, options: argparse.Namespace) -> list[dict[str, Any]]:
 def limits(size: int, precisions: list[str]) -> list[dict[str, Any]]:
     """What a frame takes at least on this machine, now: CPU ms, by part."""
     rows = []
-    scene = Scene(width=size, height=size, beads=BEADS.get(size, size * size // 4000), seed=1, loop=4, sigma_px=3.8,
+    scene = Scene(width=size, height=size, beads=BEADS.get(size, size * size // 4000), seed=1, loop=1, sigma_px=3.8,
                   signal=1900)  # fmt: skip
-    images = [image for image, _ in zip_frames(Simulator(scene), 4)]
+    image = next(image for image, _ in zip_frames(Simulator(scene), 1))
     for precision in precisions:
         say(f"{size} x {size}, {precision}: detection alone")
         detector = detector_for(experiment_for(size, RATE, precision, Path(), "tcp"))
-        detector.warm()
-        scratch = zeros_on_a_line((detector.scratch_bytes,), np.uint8)
-        features, meta = np.zeros(1 << 16, ROW), np.zeros(1, RESULT_META)
-        took: dict[str, list[float]] = {step.name: [] for step in detector.steps}
-        for turn in range(TURNS):
-            for number, step in enumerate(detector.steps):
-                began = time.thread_time()
-                for tile in range(1 if step.whole else detector.tiles):
-                    detector.run(number, tile, images[turn % len(images)], scratch, features, meta)
-                took[step.name].append((time.thread_time() - began) * 1e3)
+        alone = Ours(image, detector, clock=time.thread_time)
+        for _ in range(TURNS):
+            alone()
         rows.append(
             {
                 "frame": f"{size} x {size}", "what": f"detection alone, {precision}",
-                "CPU ms": float(np.median(np.sum(list(took.values()), axis=0))),
-                "parts": ", ".join(f"{name} {np.median(times):.1f}" for name, times in took.items()),
+                "CPU ms": float(np.median(np.sum(list(alone.steps.values()), axis=0))),
+                "parts": ", ".join(f"{name} {np.median(times):.1f}" for name, times in alone.steps.items()),
             }
         )  # fmt: skip
     for way in ("tcp", "ipc"):
