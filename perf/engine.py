@@ -42,8 +42,9 @@ from perf.locate import Ours
 from perf.main_job import BEADS, SETTINGS, WARM_FRAMES, Onlooker, Watched, folders, pool_row, zip_frames
 
 SETTINGS_HERE = {"diameter": 21, "separation": 18, "minmass": 5000.0, "percentile": 14.0, "max_ecc": 0}
+LOOP = 32  # different frames
 RATE = 50.0  # frames/s at which CPU time is compared
-TURNS, BARE_S = 40, 4.0  # frames detected, and seconds of bare sockets, for what a frame takes at least
+TURNS, BARE_S = 100, 4.0  # frames detected, and seconds of bare sockets, for what a frame takes at least
 
 
 def experiment_for(size: int, fps: float, precision: str, data: Path, way: str) -> Experiment:
@@ -63,7 +64,7 @@ def one_run(
     """A run with the simulated camera: spots of 3.8 pixels and up to 3000 counts."""
     frames = max(3 * WARM_FRAMES, round(fps * seconds))
     options = {"width": size, "height": size, "beads": BEADS.get(size, size * size // 4000), "fps": fps, "seed": 1,
-               "loop": 32, "frames": frames, "live": int(live), "sigma_px": 3.8, "signal": 1900}  # fmt: skip
+               "loop": LOOP, "frames": frames, "live": int(live), "sigma_px": 3.8, "signal": 1900}  # fmt: skip
     run = start(experiment_for(size, fps, precision, data, way), source="simulated?" + urlencode(options))
     onlooker = Onlooker(run)
     onlooker.start()
@@ -138,13 +139,13 @@ def measure(size: int, options: argparse.Namespace) -> list[dict[str, Any]]:
 def limits(size: int, precisions: list[str]) -> list[dict[str, Any]]:
     """What a frame takes at least on this machine, now: CPU ms, by part."""
     rows = []
-    scene = Scene(width=size, height=size, beads=BEADS.get(size, size * size // 4000), seed=1, loop=1, sigma_px=3.8,
+    scene = Scene(width=size, height=size, beads=BEADS.get(size, size * size // 4000), seed=1, loop=LOOP, sigma_px=3.8,
                   signal=1900)  # fmt: skip
-    image = next(image for image, _ in zip_frames(Simulator(scene), 1))
+    images = [image for image, _ in zip_frames(Simulator(scene), LOOP)]
     for precision in precisions:
         say(f"{size} x {size}, {precision}: detection alone")
         detector = detector_for(experiment_for(size, RATE, precision, Path(), "tcp"))
-        alone = Ours(image, detector, clock=time.thread_time)
+        alone = Ours(images, detector, clock=time.thread_time)
         for _ in range(TURNS):
             alone()
         rows.append(

@@ -30,6 +30,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -82,11 +83,11 @@ class UnitLayout:
         if self.units_of_step[-1] != 1:
             raise ValueError("the last step is one unit: it finishes the place")
 
-    @property
+    @cached_property
     def units(self) -> int:
         return sum(self.units_of_step)
 
-    @property
+    @cached_property
     def row_words(self) -> int:
         return aligned(self.units, LINE)
 
@@ -94,7 +95,7 @@ class UnitLayout:
     def bytes(self) -> int:
         return 8 * (_TABLES + self.depth * self.row_words)
 
-    @property
+    @cached_property
     def first_of_step(self) -> tuple[int, ...]:
         return tuple(int(n) for n in np.concatenate([[0], np.cumsum(self.units_of_step)]))
 
