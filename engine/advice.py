@@ -15,14 +15,14 @@ All of it is a proposal, to be looked at in the picture of `ringtrack preview`. 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.experiment import Experiment
+from engine.experiment import Experiment, Tracking
 from engine.rows import RESULT_META, ROW
 from engine.workers.centroids import CentroidDetector
 from engine.workers.correction import Correction
@@ -110,16 +110,20 @@ def _features(parameters: LocateParameters, image: Frame) -> tuple[NDArray[Any],
 
 
 def _passing(experiment: Experiment, found: NDArray[Any]) -> NDArray[np.bool_]:
-    t = experiment.tracking
-    keep = found["mass"] > t.minmass
-    for name, limit, above in (
-        ("mass", t.maxmass, False), ("ecc", t.max_ecc, False), ("size", t.minsize, True), ("size", t.maxsize, False),
-        ("signal", t.min_signal, True),
+    keep: NDArray[np.bool_] = found["mass"] > experiment.tracking.minmass
+    for _, within in _limits(experiment.tracking, found):
+        keep &= within
+    return keep
+
+
+def _limits(tracking: Tracking, found: NDArray[Any]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Each limit beside minmass that is set, and which features are within it."""
+    for name, column, above in (
+        ("maxmass", "mass", False), ("max_ecc", "ecc", False), ("minsize", "size", True), ("maxsize", "size", False),
+        ("min_signal", "signal", True),
     ):  # fmt: skip
-        if limit:
-            keep &= found[name] > limit if above else found[name] < limit
-    passing: NDArray[np.bool_] = keep
-    return passing
+        if limit := getattr(tracking, name):
+            yield name, found[column] > limit if above else found[column] < limit
 
 
 def _cut(masses: NDArray[Any]) -> float | None:
@@ -210,17 +214,56 @@ def _bias(real: NDArray[Any]) -> float:
     return max(float(abs(np.exp(2j * np.pi * real[axis]).mean())) for axis in "yx")
 
 
+def _why_nothing(tracking: Tracking, found: NDArray[Any]) -> str:
+    """Why no feature passes, and what to do."""
+    if not len(found):
+        return "nothing is found in this picture, whatever the limits. Look at tracking.diameter, percentile and invert"
+    heavy = found["mass"] > tracking.minmass
+    if not heavy.any():
+        return (
+            f"no feature passes tracking.minmass = {tracking.minmass:g}; the heaviest of {len(found)} has a mass of "
+            f"{found['mass'].max():.3g}. Try a lower one"
+        )
+    drops = {name: int(np.count_nonzero(heavy & ~within)) for name, within in _limits(tracking, found)}
+    most = max(drops, key=lambda name: drops[name])
+    return (
+        f"no feature passes the limits; of {int(heavy.sum())} heavier than tracking.minmass, tracking.{most} = "
+        f"{getattr(tracking, most):g} drops {drops[most]}. 0 is no limit"
+    )
+
+
+def _stands_out(image: Frame, diameter: int) -> tuple[float, float]:
+    """How far the brightest and the darkest spots are from what is around them, twice a particle wide.
+
+    At the edge of something large both are alike, so a field stop or a mask does not count.
+    """
+    smooth = _box_means(image.astype(np.float64), diameter // 6)
+    dark, bright = np.percentile(smooth - _box_means(smooth, diameter), (0.1, 99.9))
+    return float(bright), float(-dark)
+
+
+def _box_means(image: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
+    """Means over squares of 2 * reach + 1 pixels; the edge pixels go on outside."""
+    side = 2 * reach + 1
+    for _ in range(2):  # over rows, then, transposed, over columns
+        padded = np.pad(image, ((reach + 1, reach), (0, 0)), mode="edge")
+        sums = np.cumsum(padded, axis=0)
+        image = ((sums[side:] - sums[:-side]) / side).T
+    return image
+
+
 def _warnings(experiment: Experiment, advice: Advice) -> list[str]:
     told, tracking = [], experiment.tracking
     found, kept, real, cut = advice.features, advice.kept, advice.real, advice.cut
     if not kept.any():
-        heaviest = f"; the heaviest of {len(found)} has a mass of {found['mass'].max():.3g}" if len(found) else ""
-        told.append(f"no feature passes the settings{heaviest}. Try a lower tracking.minmass")
-    dark, middle, bright = (float(level) for level in np.percentile(advice.frame, (1, 50, 99)))
-    above, below = (middle - dark, bright - middle) if tracking.invert else (bright - middle, middle - dark)
-    if below > 2 * above:
-        one, other = ("bright", "false") if tracking.invert else ("dark", "true")
-        told.append(f"what stands out of this picture is {one}. For such particles, set tracking.invert = {other}")
+        told.append(_why_nothing(tracking, found))
+    bright, dark = _stands_out(advice.frame, tracking.diameter)
+    wanted, other = (dark, bright) if tracking.invert else (bright, dark)
+    if other > 2 * wanted:
+        one, setting = ("bright", "false") if tracking.invert else ("dark", "true")
+        told.append(
+            f"what stands out of this picture seems to be {one}. If your particles are, set tracking.invert = {setting}"
+        )
     if tracking.separation > CROWDED * (tracking.diameter + 1):
         told.append(
             f"tracking.separation = {tracking.separation:g} is far above tracking.diameter = {tracking.diameter}: of "

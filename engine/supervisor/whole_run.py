@@ -24,7 +24,7 @@ from engine.accounting import LostRange, Pictures
 from engine.addresses import local_name, parse_address
 from engine.clocks import measure_utc_offset, monotonic_ns
 from engine.errors import MachineError, SettingsError
-from engine.experiment import Experiment
+from engine.experiment import Camera, Experiment
 from engine.plan import Plan
 from engine.process import Log
 from engine.rings import Rings
@@ -223,13 +223,17 @@ def _refuse_taken_address(listen: str) -> None:
             probe.bind(address)
     except OSError as error:
         in_use = error.errno == errno.EADDRINUSE
-        if name := local_name(listen):
-            other = f"ipc://@{name[:88]}-2"
-        else:
-            host, port = parse_address(listen)
-            other = f"tcp://{host}:{port + 10}" if in_use else f"tcp://127.0.0.1:{port}"
+        other = _beside(listen) if in_use else Camera().listen
         fact = "is in use by another program. Stop it, or" if in_use else f"cannot be had: {error.strerror}. Please"
         raise MachineError(f"camera.listen: {listen} {fact} choose another (--set camera.listen={other})") from None
+
+
+def _beside(listen: str) -> str:
+    """An address that is likely to be free."""
+    if name := local_name(listen):
+        return f"ipc://@{name[:88]}-2"
+    host, port = parse_address(listen)
+    return f"tcp://{host}:{port + 10 if port < 65000 else port - 10}"
 
 
 def _bound_to(listen: str) -> tuple[socket.AddressFamily, Any]:

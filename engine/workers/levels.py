@@ -17,7 +17,7 @@ from engine.workers.lanes import load_like, splat_like
 from engine.workers.lanes_across import bits, count_ones, trailing_zeros
 
 SAMPLE = 1 << 16  # levels that a sample aims at; frames of fewer are counted as a whole
-FEW = 1 << 14  # enough of them where nothing is decided
+FEW = 1 << 14  # levels of a sample for a first threshold, which the exact percentile corrects where it matters
 _DOUBT = 8.0  # half width of the bracket in standard deviations of the sample's rank; neighbouring levels go together
 COUNTERS = 1 << 16  # words of the work space for counting
 

@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tifffile
+from numpy.typing import NDArray
 
 from engine.cli import status_of
 
@@ -54,16 +57,55 @@ def test_it_warns_when_the_search_range_reaches_the_neighbours(capsys: pytest.Ca
 
 def test_it_warns_of_settings_that_leave_nothing_or_drop_much(capsys: pytest.CaptureFixture[str], seen: Path) -> None:
     _, err = preview(capsys, seen / "c.png", "tracking.minmass=1e9")
-    assert "no feature passes the settings; the heaviest of" in err
-    assert "lower tracking.minmass" in err
+    assert "no feature passes tracking.minmass = 1e+09; the heaviest of" in err
+    assert "Try a lower one" in err
+    _, err = preview(capsys, seen / "c.png", "tracking.maxmass=101", "tracking.max_ecc=0.9")
+    assert "no feature passes the limits; of " in err
+    assert "tracking.maxmass = 101 drops" in err
     _, err = preview(capsys, seen / "c.png", "tracking.invert=true")
-    assert "stands out of this picture is bright. For such particles, set tracking.invert = false" in err
+    assert "seems to be bright. If your particles are, set tracking.invert = false" in err
     _, err = preview(capsys, seen / "c.png", "tracking.diameter=11", "tracking.separation=18")
     assert "tracking.separation = 18 is far above tracking.diameter = 11" in err
     _, err = preview(capsys, seen / "c.png", "tracking.max_ecc=0.001")
     assert "tracking.max_ecc = 0.001 drops 60 of 60 features that seem real" in err
     _, err = preview(capsys, seen / "c.png")
     assert not [told for told in ("separation", "max_ecc", "invert", "no feature") if told in err]
+
+
+def _picture(spots: int, height: float) -> NDArray[np.uint16]:
+    """Spots on noise around 500."""
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[:400, :512]
+    image = np.full((400, 512), 500.0)
+    for at in rng.uniform(40, 360, (spots, 2)):
+        image += height * np.exp(-((y - at[0]) ** 2 + (x - at[1]) ** 2) / (2 * 3.8**2))
+    return rng.poisson(image).astype(np.uint16)
+
+
+def _of(capsys: pytest.CaptureFixture[str], seen: Path, image: NDArray[np.uint16], *settings: str) -> str:
+    tifffile.imwrite(seen / "picture.tif", image)
+    options = [option for setting in settings for option in ("--set", setting)]
+    out = str(seen / "d.png")
+    assert status_of(["preview", str(seen / "picture.tif"), "--out", out, "--json", *options]) == 0
+    return capsys.readouterr().err
+
+
+def test_it_warns_of_dark_particles_and_not_of_a_dark_edge(capsys: pytest.CaptureFixture[str], seen: Path) -> None:
+    few_dark, few_bright = _picture(8, -350.0), _picture(8, 1500.0)
+    assert "set tracking.invert = true" in _of(capsys, seen, few_dark)
+    assert "invert" not in _of(capsys, seen, few_dark, "tracking.invert=true")
+    framed = few_bright.copy()
+    framed[:, :12] = 0  # a field stop, or columns that the camera does not read
+    y, x = np.mgrid[:400, :512]
+    framed[np.hypot(y - 200, x - 256) > 250] = 0
+    for image in (few_bright, framed, _picture(0, 0.0)):
+        assert "invert =" not in _of(capsys, seen, image)
+
+
+def test_it_says_when_there_is_nothing_to_find(capsys: pytest.CaptureFixture[str], seen: Path) -> None:
+    told = _of(capsys, seen, np.zeros((400, 512), np.uint16))
+    assert "nothing is found in this picture, whatever the limits" in told
+    assert "minmass" not in told
 
 
 def test_the_lines_that_it_prints_are_settings(capsys: pytest.CaptureFixture[str], seen: Path) -> None:

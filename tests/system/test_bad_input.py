@@ -96,6 +96,14 @@ def test_a_port_that_another_program_has(lab: Laboratory) -> None:
     assert not list(lab.runtime.rglob("*.json"))
 
 
+def test_an_address_of_another_computer(lab: Laboratory) -> None:
+    """It is only bound to, which fails: nothing is sent."""
+    listen = "tcp://192.0.2.1:50052"
+    settings = lab.settings(camera={"width": 64, "height": 64, "listen": listen}, network={"remote": True})
+    remedy = "choose another (--set camera.listen=tcp://127.0.0.1:50052)"
+    assert_refused(lab.run(settings), 3, f"camera.listen: {listen} cannot be had", remedy, lab=lab)
+
+
 def test_a_name_that_another_program_has(lab: Laboratory) -> None:
     listen = f"ipc://@ringtrack-test-{lab.port}"
     with socket.socket(socket.AF_UNIX) as other:
