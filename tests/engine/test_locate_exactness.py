@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine.workers.centroids import CentroidDetector
 from tests import recordings
 from tests.made_frames import assert_as_trackpy, frames, spots
 
@@ -81,6 +82,25 @@ def test_plateaus_give_one_feature_each() -> None:
 def test_frames_smaller_than_their_features(size: tuple[int, int]) -> None:
     image = np.random.default_rng(3).poisson(100, size).astype(np.uint16)
     assert_as_trackpy(image, 11)
+
+
+def test_rows_that_mislead_the_first_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every 16th row is looked at for it; whichever these are, one of these frames has its bright noise just there."""
+    again: list[bool] = []
+    with_room = CentroidDetector._with_room
+
+    def seen(self: CentroidDetector, *args: Any) -> Any:
+        again.append(bool(args[-1]))
+        return with_room(self, *args)
+
+    monkeypatch.setattr(CentroidDetector, "_with_room", seen)
+    for bright in range(16):
+        rng = np.random.default_rng(bright)
+        image = rng.poisson(100, (512, 512))
+        for y in range(bright, 512, 16):
+            image[y] += rng.poisson(3000, 512)
+        assert_as_trackpy(image.astype(np.uint16), 11, percentile=64)
+    assert any(again), "no frame was done anew: this tests nothing"
 
 
 # --- real frames ------------------------------------------------------------------------------------------------------
