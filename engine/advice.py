@@ -78,7 +78,7 @@ def advise(experiment: Experiment, frames: Sequence[Frame]) -> Advice:
     search_range = None
     if len(steps) >= FEWEST and not math.isnan(neighbour):
         wanted = 1.5 * float(np.percentile(steps, 99))
-        search_range = round(max(1.0, min(wanted, neighbour / 2)), 1)
+        search_range = max(1.0, _tenths(min(wanted, neighbour / 2)))
     enough = int(real.sum()) >= FEWEST
     advice = Advice(
         frame=images[0],
@@ -164,6 +164,11 @@ def _diameter(image: Frame, real: NDArray[Any], invert: bool, neighbour: float) 
     return _odd(SPOT * width_px / math.sqrt(2 * math.log(2)))
 
 
+def _tenths(value: float) -> float:
+    """Rounded down: a limit that is proposed is kept."""
+    return math.floor(10 * value) / 10
+
+
 def _odd(size: float) -> int:
     return max(3, 2 * round((size - 1) / 2) + 1)
 
@@ -214,15 +219,16 @@ def _bias(real: NDArray[Any]) -> float:
     return max(float(abs(np.exp(2j * np.pi * real[axis]).mean())) for axis in "yx")
 
 
-def _why_nothing(tracking: Tracking, found: NDArray[Any]) -> str:
+def _why_nothing(tracking: Tracking, found: NDArray[Any], cut: float | None) -> str:
     """Why no feature passes, and what to do."""
     if not len(found):
         return "nothing is found in this picture, whatever the limits. Look at tracking.diameter, percentile and invert"
     heavy = found["mass"] > tracking.minmass
     if not heavy.any():
+        heaviest = float(found["mass"].max())
         return (
             f"no feature passes tracking.minmass = {tracking.minmass:g}; the heaviest of {len(found)} has a mass of "
-            f"{found['mass'].max():.3g}. Try a lower one"
+            f"{heaviest:.3g}. Try {cut if cut is not None else heaviest / 2:.2g}"
         )
     drops = {name: int(np.count_nonzero(heavy & ~within)) for name, within in _limits(tracking, found)}
     most = max(drops, key=lambda name: drops[name])
@@ -256,7 +262,9 @@ def _warnings(experiment: Experiment, advice: Advice) -> list[str]:
     told, tracking = [], experiment.tracking
     found, kept, real, cut = advice.features, advice.kept, advice.real, advice.cut
     if not kept.any():
-        told.append(_why_nothing(tracking, found))
+        told.append(_why_nothing(tracking, found, cut))
+    elif cut is None and len(found) >= 2 * FEWEST:
+        told.append("the masses show no gap, so they do not tell noise from particles. Look at the picture")
     bright, dark = _stands_out(advice.frame, tracking.diameter)
     wanted, other = (dark, bright) if tracking.invert else (bright, dark)
     if other > 2 * wanted:
@@ -286,6 +294,6 @@ def _warnings(experiment: Experiment, advice: Advice) -> list[str]:
     if not math.isnan(neighbour) and reach > neighbour / 2:
         told.append(
             f"linking.search_range = {reach:g} is more than half the mean distance to the nearest neighbour "
-            f"({neighbour:.1f} px): particles will be taken for each other. Try {neighbour / 2:.1f} or less"
+            f"({neighbour:.1f} px): particles will be taken for each other. Try {_tenths(neighbour / 2):g} or less"
         )
     return told
