@@ -226,9 +226,10 @@ def _why_nothing(tracking: Tracking, found: NDArray[Any], cut: float | None) -> 
     heavy = found["mass"] > tracking.minmass
     if not heavy.any():
         heaviest = float(found["mass"].max())
+        wanted = cut if cut is not None else float(f"{heaviest / 2:.2g}")
         return (
             f"no feature passes tracking.minmass = {tracking.minmass:g}; the heaviest of {len(found)} has a mass of "
-            f"{heaviest:.3g}. Try {cut if cut is not None else heaviest / 2:.2g}"
+            f"{heaviest:.3g}. Try {wanted:g}"
         )
     drops = {name: int(np.count_nonzero(heavy & ~within)) for name, within in _limits(tracking, found)}
     most = max(drops, key=lambda name: drops[name])
