@@ -39,7 +39,7 @@ from engine.workers.configure import detector_for
 from perf import transport
 from perf.common import arguments, machine, report, say
 from perf.locate import Ours
-from perf.main_job import BEADS, SETTINGS, WARM_FRAMES, Onlooker, Watched, folders, pool_row, zip_frames
+from perf.main_job import SETTINGS, WARM_FRAMES, Onlooker, Watched, beads_in, folders, pool_row, zip_frames
 
 SETTINGS_HERE = {"diameter": 21, "separation": 18, "minmass": 5000.0, "percentile": 14.0, "max_ecc": 0}
 LOOP = 32  # different frames
@@ -64,7 +64,7 @@ def one_run(
 ) -> tuple[RunSummary, Watched]:
     """A run with the simulated camera: spots of 3.8 pixels and up to 3000 counts."""
     frames = max(3 * WARM_FRAMES, round(fps * seconds))
-    options = {"width": size, "height": size, "beads": BEADS.get(size, size * size // 4000), "fps": fps, "seed": 1,
+    options = {"width": size, "height": size, "beads": beads_in(size), "fps": fps, "seed": 1,
                "loop": LOOP, "frames": frames, "live": int(live), "sigma_px": 3.8, "signal": 1900}  # fmt: skip
     run = start(experiment_for(size, fps, precision, data, way), source="simulated?" + urlencode(options))
     onlooker = Onlooker(run)
@@ -141,7 +141,7 @@ def measure(size: int, options: argparse.Namespace) -> list[dict[str, Any]]:
 def limits(size: int, precisions: list[str]) -> list[dict[str, Any]]:
     """What a frame takes at least on this machine, now: CPU ms, by part."""
     rows = []
-    scene = Scene(width=size, height=size, beads=BEADS.get(size, size * size // 4000), seed=1, loop=LOOP, sigma_px=3.8,
+    scene = Scene(width=size, height=size, beads=beads_in(size), seed=1, loop=LOOP, sigma_px=3.8,
                   signal=1900)  # fmt: skip
     images = [image for image, _ in zip_frames(Simulator(scene), LOOP)]
     for precision in precisions:

@@ -35,7 +35,6 @@ from engine.supervisor import RunSummary, StartedRun, start
 from perf.common import Spread, arguments, machine, report, say
 from perf.pool import pool_figures
 
-BEADS = {512: 100, 2048: 1000}
 LOAD = 0.6  # of what the pipe takes, where latency is measured
 LOOKS_S = 0.2  # between two looks at the processes
 WARM_FRAMES = 10
@@ -48,6 +47,11 @@ class Watched:
 
     cpu_ms: dict[str, float] = field(default_factory=dict)  # a frame, by kind of process
     memory_mib: float = 0.0  # largest sum of private memory, and the shared memory once
+
+
+def beads_in(size: int) -> int:
+    """How many the simulated camera shows in frames of so many pixels a side."""
+    return {512: 100, 2048: 1000}.get(size, size * size // 4000)
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ def experiment_for(size: int, fps: float, data: Path) -> Experiment:
 def simulated(size: int, fps: float, seconds: float, live: bool, data: Path) -> tuple[RunSummary, Watched]:
     """One run with the simulated camera."""
     frames = max(3 * WARM_FRAMES, round(fps * seconds))
-    options = {"width": size, "height": size, "beads": BEADS.get(size, size * size // 4000), "fps": fps, "seed": 1,
+    options = {"width": size, "height": size, "beads": beads_in(size), "fps": fps, "seed": 1,
                "loop": 32, "frames": frames, "live": int(live)}  # fmt: skip
     run = start(experiment_for(size, fps, data), source="simulated?" + urlencode(options))
     onlooker = Onlooker(run)
@@ -155,7 +159,7 @@ def files(size: int, fps: float, seconds: float, data: Path, folder: Path) -> tu
 
     from recorders.run import Run
 
-    simulator = Simulator(Scene(width=size, height=size, beads=BEADS.get(size, size * size // 4000), seed=1, loop=8))
+    simulator = Simulator(Scene(width=size, height=size, beads=beads_in(size), seed=1, loop=8))
     images = [image for image, _ in zip_frames(simulator, 8)]
     run = start(experiment_for(size, fps, data), source=str(folder), source_options={"watch": True, "idle_s": 1.0})
     onlooker = Onlooker(run)
@@ -218,7 +222,7 @@ def row(size: int, way: str, summary: RunSummary, watched: Watched, latency: Spr
 
 
 def pool_row(size: int, like: dict[str, Any], seconds: float, fps: float) -> dict[str, Any]:
-    simulator = Simulator(Scene(width=size, height=size, beads=BEADS.get(size, size * size // 4000), seed=1, loop=4))
+    simulator = Simulator(Scene(width=size, height=size, beads=beads_in(size), seed=1, loop=4))
     images = [image for image, _ in zip_frames(simulator, 4)]
     figures = pool_figures(images, SETTINGS, multiprocessing.cpu_count(), seconds, fps)
     nothing = dict.fromkeys((name for name in like if name.endswith("CPU ms")), float("nan"))
@@ -271,7 +275,7 @@ def main() -> None:
         machine_was,
         notes=[
             f"Settings: {', '.join(f'{name} {value:g}' for name, value in SETTINGS.items())}; "
-            "beads a frame: " + ", ".join(f"{BEADS.get(s, s * s // 4000)} at {s}" for s in options.sizes) + ".",
+            "beads a frame: " + ", ".join(f"{beads_in(s)} at {s}" for s in options.sizes) + ".",
             f"at {100 * LOAD:.0f} %: latency from received to published; files: from file closed to published; "
             "Pool: from handed to the queue to all tiles done, without linking and files.",
         ],
