@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 from bridge.outcomes import Outcome
 from bridge.sender import Sender
 from bridge.wire import Verdict
-from engine.addresses import is_loopback, local_name, parse_address
+from engine.addresses import USUAL, is_loopback, local_name, parse_address
 from engine.errors import PeerError, SettingsError
 from engine.keys import keys_folder
-
-USUAL_PORT = 50052  # that of frames, if nobody chose another
 
 
 class Uploads:
@@ -97,7 +95,7 @@ def receiver_address(listen: str, asked_at: str) -> str:
     """
     there = re.fullmatch(r"tcp://(.+):\d+", asked_at)
     asked_host = there[1] if there else "127.0.0.1"  # a name of this machine
-    host, port = ("127.0.0.1", USUAL_PORT) if local_name(listen) else parse_address(listen)
+    host, port = parse_address(USUAL if local_name(listen) else listen)
     if host in ("*", "0.0.0.0", "[::]", "::"):
         return f"tcp://{asked_host}:{port}"
     if is_loopback(host) and not is_loopback(asked_host.strip("[]")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
+USUAL = "tcp://127.0.0.1:50052"  # where senders connect to, if nobody chose another
 _LOCAL = re.compile(r"ipc://@([\w.-]{1,90})", re.ASCII)
 
 

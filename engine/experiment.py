@@ -15,6 +15,8 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
+from engine.addresses import USUAL
+
 Note = str | int | float | bool
 
 NonNegative = Annotated[float, Meta(ge=0)]
@@ -39,7 +41,7 @@ class Run(Section, frozen=True, kw_only=True):
 class Camera(Section, frozen=True, kw_only=True):
     """What arrives, and where."""
 
-    listen: Annotated[str, Meta(description="where senders connect to; or ipc://@name")] = "tcp://127.0.0.1:50052"
+    listen: Annotated[str, Meta(description="where senders connect to; or ipc://@name")] = USUAL
     encrypt: Annotated[
         bool, Meta(description="true: frames travel encrypted, from senders with our keys alone; `check` says the cost")
     ] = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from engine.addresses import USUAL
 from engine.cli import output
 from engine.cli.send import stopped_by_ctrl_c, tell, watched_by
 from engine.cli.times import Seconds
@@ -11,7 +12,7 @@ from engine.cli.times import Seconds
 
 @click.command()
 @click.argument("source")
-@click.option("--to", "address", default="tcp://127.0.0.1:50052", show_default=True, help="Where the run listens.")
+@click.option("--to", "address", default=USUAL, show_default=True, help="Where the run listens.")
 @click.option(
     "--speed", type=click.FloatRange(min=0), default=1.0, show_default=True,
     help="0.5 is half as fast as it was, 10 ten times as fast, 0 as fast as it is taken.",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.addresses import USUAL
 from engine.cli import output
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def archive_options(command: Any) -> Any:
 
 @click.command()
 @click.argument("source")
-@click.option("--to", "address", default="tcp://127.0.0.1:50052", show_default=True, help="Where the run listens.")
+@click.option("--to", "address", default=USUAL, show_default=True, help="Where the run listens.")
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Pace of a stack or finished folder.")
 @click.option("--finished", is_flag=True, help="The folder is finished: send what is there, and end.")
 @click.option("--delete-sent", is_flag=True, help="Delete a file once its frame is in the ring, never before.")

@@ -21,10 +21,10 @@ import msgspec
 from bridge.web.access import page_lines
 from engine import runs
 from engine.accounting import LostRange, Pictures
-from engine.addresses import local_name, parse_address
+from engine.addresses import USUAL, local_name, parse_address
 from engine.clocks import measure_utc_offset, monotonic_ns
 from engine.errors import MachineError, SettingsError
-from engine.experiment import Camera, Experiment
+from engine.experiment import Experiment
 from engine.plan import Plan
 from engine.process import Log
 from engine.rings import Rings
@@ -223,7 +223,7 @@ def _refuse_taken_address(listen: str) -> None:
             probe.bind(address)
     except OSError as error:
         in_use = error.errno == errno.EADDRINUSE
-        other = _beside(listen) if in_use else Camera().listen
+        other = _beside(listen) if in_use else USUAL
         fact = "is in use by another program. Stop it, or" if in_use else f"cannot be had: {error.strerror}. Please"
         raise MachineError(f"camera.listen: {listen} {fact} choose another (--set camera.listen={other})") from None
 
