@@ -141,6 +141,20 @@ OVERLAY_PIXELS = """(() => { const c = document.getElementById("over");
   const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
   let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n; })()"""
 
+DECODED_ONLY_AFTER_THE_CONNECTION_IS_LOST = """(() => {
+  const decode = createImageBitmap, onclose = socket.onclose;
+  let release;
+  const closed = new Promise((done) => { release = done; });
+  window.late = { decoded: false, lost: false };
+  window.createImageBitmap = async (blob) => {
+    const bitmap = await decode(blob);
+    late.decoded = true;
+    await closed;
+    return bitmap;
+  };
+  socket.onclose = (event) => { onclose(event); late.lost = true; release(); };
+})()"""
+
 
 async def _look(page: Page, run: Any, address: str) -> dict[str, Any]:
     facts: dict[str, Any] = {}
@@ -196,10 +210,10 @@ async def _look(page: Page, run: Any, address: str) -> dict[str, Any]:
     await page.until("document.getElementById('state').innerText.includes('no frame yet')")
     await page.value("want()")
     await page.until("ringtrack.state === 'live'")
-    before = run.pid("web")
-    os.kill(before, signal.SIGKILL)
-    await page.until("ringtrack.state === 'lost'")
-    await page.until("ringtrack.state === 'live'")
+    await page.value(DECODED_ONLY_AFTER_THE_CONNECTION_IS_LOST)
+    await page.until("late.decoded")
+    os.kill(run.pid("web"), signal.SIGKILL)
+    await page.until("late.lost && ringtrack.state === 'live'")
     facts["diary"] = await page.value("document.getElementById('diary').innerText")
     await page.call("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
     await asyncio.sleep(0.4)

@@ -15,7 +15,8 @@ function parse(data) {
 }
 const HEAD_BYTES = 44;
 // One picture is decoded while the next is on its way: the server hears of one when its decoding begins. Particles come
-// before their picture and wait here for it.
+// before their picture and wait here for it. A picture belongs to the connection it came by: decoded after that one was
+// lost, it must neither say "live" nor be taken for one of the next connection's run.
 let coming = [],
   waiting = null,
   decoding = false;
@@ -31,10 +32,10 @@ function came(data) {
     if (coming.length > 4) coming.shift();
     return;
   }
-  if (decoding) waiting = [h, data, arrived];
-  else show(h, data, arrived);
+  if (decoding) waiting = [h, data, arrived, socket];
+  else show(h, data, arrived, socket);
 }
-async function show(h, data, arrived) {
+async function show(h, data, arrived, from) {
   decoding = true;
   for (;;) {
     send({ seen: h.place });
@@ -45,11 +46,11 @@ async function show(h, data, arrived) {
       /* the next will do */
     }
     if (bitmap) {
-      if (!frozen) draw(h, bitmap, arrived);
+      if (!frozen && from === socket) draw(h, bitmap, arrived);
       bitmap.close();
     }
     if (!waiting) break;
-    [h, data, arrived] = waiting;
+    [h, data, arrived, from] = waiting;
     waiting = null;
   }
   decoding = false;
@@ -75,7 +76,7 @@ function draw(h, bitmap, arrived) {
   ages.push(h.age + now - arrived);
   if (ages.length > 60) ages.shift();
   while (shown.length && shown[0] < now - 2000) shown.shift();
-  if ($("state").dataset.s !== "live") {
+  if ($("state").dataset.s !== "live" && socket.readyState === WebSocket.OPEN) {
     state("live");
     warn();
   }
