@@ -122,7 +122,7 @@ class FrameWriter:
         """Steps 4 to 7."""
         yield from self._frames.commit(claim.place, "frame")
         yield "frame.7"
-        self._units.work.ring()
+        self._units.work.ring(self._units.layout.units_of_step[0])  # no more can find something in it
 
     def depth(self) -> int:
         """Places that are published and not tracked yet."""

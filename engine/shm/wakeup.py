@@ -34,7 +34,7 @@ class Bell(Protocol):
         ...
 
     def ring(self, sleepers: int = EVERYBODY) -> None:
-        """Wake up to that many waiters."""
+        """Wake up to that many waiters; with 0 none, but who is about to sleep looks again."""
         ...
 
     def wait(self, seen: int, timeout_s: float) -> None:
@@ -62,7 +62,8 @@ class FutexBell:
 
     def ring(self, sleepers: int = EVERYBODY) -> None:
         add(self._words, self._index, 1)
-        self._syscall(self._number, ctypes.c_void_p(self._address), _FUTEX_WAKE, sleepers, None, None, 0)
+        if sleepers > 0:  # the kernel would wake one for 0
+            self._syscall(self._number, ctypes.c_void_p(self._address), _FUTEX_WAKE, sleepers, None, None, 0)
 
     def wait(self, seen: int, timeout_s: float) -> None:
         left = min(timeout_s, LONGEST_S)

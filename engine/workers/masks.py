@@ -6,6 +6,7 @@ The weights are trackpy's (trackpy.masks).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -36,6 +37,6 @@ class Mask:
             root_sum_x2=(float(np.sqrt((y[inside] ** 2).sum())), float(np.sqrt((x[inside] ** 2).sum()))),
         )
 
-    @property
+    @cached_property
     def pixels(self) -> int:
         return int(self.inside.sum())

@@ -7,6 +7,7 @@ parameters give the same bytes in every process.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -118,7 +119,7 @@ class LocateParameters:
         """Type of the scaled image on which features are found: the camera's own, uint8 for float frames."""
         return np.dtype(np.uint16 if self.dtype == "uint16" else np.uint8)
 
-    @property
+    @cached_property
     def radius(self) -> IntPair:
         return (self.diameter[0] // 2, self.diameter[1] // 2)
 
@@ -126,7 +127,7 @@ class LocateParameters:
     def isotropic(self) -> bool:
         return self.radius[0] == self.radius[1]
 
-    @property
+    @cached_property
     def window(self) -> IntPair:
         """Rectangle around a pixel in which it has to be the largest to be a maximum: `separation`, inscribed."""
         height, width = (max(1, int(2 * size / np.sqrt(2))) for size in self.separation)

@@ -66,7 +66,8 @@ class Tracker:
             return True
         run(units.done(unit))
         if unit.step == self._last_step:
-            self._rings.frames.released.ring()  # the receiver may wait for this slot
+            self._frames.released.ring()  # the receiver may wait for this slot
+            units.look_further(unit.place, self._frames.newest)
         job.status.count("units")
         job.status.count("busy_ns", time.perf_counter_ns() - started)
         return True
