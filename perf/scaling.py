@@ -4,8 +4,8 @@
     python -m perf.scaling --sizes 512 --repeats 3 --json
 
 *measured*: units of work of a frame, timed one by one on one core with the tiles that a run of so many workers uses;
-*parallel* are those of tiles, *serial* the two of the whole frame (threshold and finish). With more workers than one,
-so many processes track frames of their own at the same time: their rate together.
+*parallel* are those of tiles, *serial* the two of the whole frame (threshold and finish; all, where a frame is one
+unit). With more workers than one, so many processes track frames of their own at the same time: their rate together.
 
 *model*, for 8, 16 and 32 cores: NOT measured. One frame at a time takes serial + parallel / workers; as many frames
 are in work as there are workers, so the rate is bounded by the sum of the work, workers / (serial + parallel), and by
@@ -57,7 +57,7 @@ def units(size: int, particles: int, workers: int, repeats: int) -> tuple[float,
             began = time.perf_counter()
             for tile in range(1 if step.whole else detector.tiles):
                 detector.run(number, tile, image, scratch, rows, meta)
-            took[step.whole] += (time.perf_counter() - began) * 1e3
+            took[step.whole or detector.tiles == 1] += (time.perf_counter() - began) * 1e3
         serial.append(took[True])
         parallel.append(took[False])
     return float(np.median(serial[1:])), float(np.median(parallel[1:]))

@@ -18,6 +18,7 @@ from engine.workers.parameters import LocateParameters
 
 ROWS_AT_LEAST = 64  # of a chosen strip; below it the rows summed up anew at a strip's top start to cost
 PIXELS_AT_LEAST = 1 << 18  # of a chosen strip; below it handing over costs more than sharing saves
+WHOLE_UP_TO = 2  # workers; so few gain little by sharing a frame, and pay a tenth of their time for it
 STRIPS_A_WORKER = 2  # so that a worker that finished first finds something left to do
 
 
@@ -50,10 +51,10 @@ def cut(shape_hw: tuple[int, int], tile_hw: tuple[int, int]) -> tuple[Tile, ...]
 def choose_tile(shape_hw: tuple[int, int], workers: int) -> tuple[int, int]:
     """Height and width of a tile where the settings say 0: strips of whole rows.
 
-    The whole frame for one worker, and for small frames: workers then take one each.
+    The whole frame for one or two workers, and for small frames: workers then take one each.
     """
     height, width = shape_hw
-    if workers <= 1:
+    if workers <= WHOLE_UP_TO:
         return (height, width)
     most = min(height // ROWS_AT_LEAST, height * width // PIXELS_AT_LEAST)
     strips = min(STRIPS_A_WORKER * workers, max(1, most))

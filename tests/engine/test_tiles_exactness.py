@@ -246,6 +246,7 @@ def test_a_chosen_tile_fits_the_frame(height: int, width: int, workers: int) -> 
     rows, columns = choose_tile((height, width), workers)
     assert 1 <= rows <= height
     assert columns == width
+    assert rows == height or workers > 2
 
 
 def test_too_small_an_overlap_is_refused_with_the_number_that_is_needed() -> None:
