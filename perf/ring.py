@@ -109,7 +109,7 @@ class RingWay:
                     assert entry.data[-1, -1] == entry.data[0, 0]
                 unit = run(units.claim(oldest.look(frames.newest), frames.newest, 0, 0))
                 assert unit is not None
-                run(units.done(unit))
+                run(units.done(unit, lambda: frames.newest))
                 results.publish(place, "link")
                 frames.released.ring()
                 return seen_ns, began_ns

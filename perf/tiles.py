@@ -1,4 +1,4 @@
-"""What cutting a frame into tiles costs, and why strips of whole rows are chosen where the settings say 0.
+"""What cutting a frame into tiles costs, and why strips of whole rows are chosen for more trackers than two.
 
     python -m perf.tiles                  half a minute
     python -m perf.tiles --size 512 --repeats 3 --json

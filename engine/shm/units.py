@@ -26,7 +26,7 @@ looks again, and gives it back untouched. So nobody works on a place that is fin
 
 To wake somebody who finds nothing costs CPU time on both sides. So no more are woken than units became free, and who
 rings counts himself, for he looks for work next: a step of one unit wakes nobody. (If he dies or stops instead, it is
-found within 0.1 s.) Where something went wrong all are woken.
+found within 0.1 s.) All are woken where something went wrong, and where the end of a place lets another into work.
 """
 
 from __future__ import annotations
@@ -193,23 +193,22 @@ class Units:
                 return Unit(place, step, number, attempt, last and (failed or attempt > ATTEMPTS), mine, index)
         return None
 
-    def done(self, unit: Unit) -> Steps[None]:
-        """Steps 4 and 5."""
+    def done(self, unit: Unit, newest: Callable[[], int]) -> Steps[None]:
+        """Steps 4 and 5. The newest place is asked for once the unit is done: before, it might be out of date."""
         yield "unit.4"
         self._swap(unit, unit.word & ~3 | _DONE)
         yield "unit.5"
         if unit.step == len(self.layout.units_of_step) - 1:
             self.finished.ring()
+            # Those sleep who looked while all places in work were taken. Another one is in work from now on, if it is
+            # there: `depth` is so large that this is rare.
+            if newest() >= unit.place + self.layout.depth:
+                self.work.ring()
         elif self._step_is_done(unit.place, unit.step):
             # One unit of the next step is for us: we look for work next.
             self.work.ring(self.layout.units_of_step[unit.step + 1] - 1)
         elif self._has_failed(unit.place):
             self.work.ring()  # somebody may wait for this unit to mark the place
-
-    def look_further(self, finished: int, newest: int) -> None:
-        """After a place was finished: wake those who slept because all places in work were taken, if there are more."""
-        if newest >= finished + self.layout.depth:
-            self.work.ring()
 
     def failed(self, unit: Unit) -> None:
         """The worker could not do it and lives: somebody tries once more, or it is given up."""

@@ -43,7 +43,7 @@ class Detector(Protocol):
 
 def units_of_steps(detector: Detector) -> tuple[int, ...]:
     """How many units of work the steps of a frame are. A frame of one tile is one unit: nobody could share its steps,
-    and handing over five times costs more than a small frame itself."""
+    and each hand-over costs time (more, five times, than a small frame itself)."""
     if detector.tiles == 1:
         return (1,)
     return tuple(1 if step.whole else detector.tiles for step in detector.steps)

@@ -119,6 +119,8 @@ class LocateParameters:
         """Type of the scaled image on which features are found: the camera's own, uint8 for float frames."""
         return np.dtype(np.uint16 if self.dtype == "uint16" else np.uint8)
 
+    # Cached is what every unit of work asks for.
+
     @cached_property
     def radius(self) -> IntPair:
         return (self.diameter[0] // 2, self.diameter[1] // 2)

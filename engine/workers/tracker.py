@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from engine.clocks import monotonic_ns
+from engine.errors import InternalError
 from engine.experiment import Tracking
 from engine.frames import Kind
 from engine.live import LiveSettings
@@ -39,6 +40,8 @@ class Tracker:
         self._detectors: dict[int, tuple[tuple[Tracking, str], Detector]] = {
             1: ((job.experiment.tracking, ""), detector)
         }
+        if units_of_steps(detector) != self._rings.units.layout.units_of_step:
+            raise InternalError("this process would cut frames into other units than the run does")
         self._last_step = len(units_of_steps(detector)) - 1
         self._worker = job.process.worker
         self._incarnation = self._rings.units.incarnation(self._worker)
@@ -64,16 +67,18 @@ class Tracker:
             job.status.count("failures")
             units.failed(unit)
             return True
-        run(units.done(unit))
+        run(units.done(unit, self._newest))
         if unit.step == self._last_step:
             self._frames.released.ring()  # the receiver may wait for this slot
-            units.look_further(unit.place, self._frames.newest)
         job.status.count("units")
         job.status.count("busy_ns", time.perf_counter_ns() - started)
         return True
 
+    def _newest(self) -> int:
+        return self._frames.newest
+
     def _claim(self) -> Unit | None:
-        newest = self._frames.newest
+        newest = self._newest()
         return run(self._rings.units.claim(self._oldest.look(newest), newest, self._worker, self._incarnation))
 
     def _work(self, unit: Unit) -> Steps[None]:

@@ -249,6 +249,14 @@ def test_a_chosen_tile_fits_the_frame(height: int, width: int, workers: int) -> 
     assert rows == height or workers > 2
 
 
+@pytest.mark.parametrize(
+    ("side", "workers", "rows"),
+    [(2048, 1, 2048), (2048, 2, 2048), (2048, 3, 344), (2048, 4, 256), (512, 4, 512), (1024, 4, 256)],
+)
+def test_few_workers_and_small_frames_take_whole_ones(side: int, workers: int, rows: int) -> None:
+    assert choose_tile((side, side), workers) == (rows, side)
+
+
 def test_too_small_an_overlap_is_refused_with_the_number_that_is_needed() -> None:
     image = np.zeros((512, 512), np.uint16)
     settings_ = parameters(image, diameter=21, separation=(18.0, 18.0))

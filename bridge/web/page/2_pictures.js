@@ -38,7 +38,7 @@ function came(data) {
 async function show(h, data, arrived, from) {
   decoding = true;
   for (;;) {
-    send({ seen: h.place });
+    if (from === socket) send({ seen: h.place });
     let bitmap = null;
     try {
       bitmap = await createImageBitmap(new Blob([new Uint8Array(data, HEAD_BYTES)], { type: "image/jpeg" }));
@@ -76,7 +76,7 @@ function draw(h, bitmap, arrived) {
   ages.push(h.age + now - arrived);
   if (ages.length > 60) ages.shift();
   while (shown.length && shown[0] < now - 2000) shown.shift();
-  if ($("state").dataset.s !== "live" && socket.readyState === WebSocket.OPEN) {
+  if ($("state").dataset.s !== "live" && socket.readyState === 1) {
     state("live");
     warn();
   }

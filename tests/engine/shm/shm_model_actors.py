@@ -67,7 +67,7 @@ def tracker(world: World, worker: int) -> Life:
         world.check_claim(worker, unit)
         world.in_hand[worker] = unit
         if (yield from work(world, unit, frames, results)):
-            for step in units.done(unit):
+            for step in units.done(unit, lambda: frames.newest):
                 if step == "unit.5":
                     del world.in_hand[worker]
                 yield step

@@ -59,7 +59,7 @@ class Camera:
     def track(self) -> None:
         newest = self.frames.newest
         while (unit := run(self.units.claim(self.oldest.look(newest), newest, 0, 0))) is not None:
-            run(self.units.done(unit))
+            run(self.units.done(unit, lambda: newest))
             self.results.publish(unit.place, "link")
 
     def write(self, count: int) -> None:

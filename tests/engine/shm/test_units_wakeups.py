@@ -23,6 +23,7 @@ from tests.engine.shm.shm_model_memory import Memory
 
 LOOKS, WORKS, SLEEPS = "looks", "works", "sleeps"
 PLACES = 7
+PUBLISH, SETTLE = -1, -2  # moves that are no worker's
 NUMBER = np.dtype([("n", "<i8")])
 
 
@@ -58,7 +59,6 @@ class Bench:
         self.frames = Ring(Memory(frames.bytes), frames)
         self.results = Ring(Memory(frames.bytes), frames)
         self.writer = FrameWriter(self.frames, self.results, self.units, 1.0)
-        self.last_step = len(layout.units_of_step) - 1
         self.doing = [LOOKS] * workers
         self.lives = [self.life(worker) for worker in range(workers)]
 
@@ -84,14 +84,17 @@ class Bench:
                     yield SLEEPS
                 continue
             yield WORKS
-            yield from (LOOKS for _ in self.units.done(unit))
-            if unit.step == self.last_step:
-                self.units.look_further(unit.place, self.frames.newest)
+            yield from (LOOKS for _ in self.units.done(unit, lambda: self.frames.newest))
 
     def move(self, worker: int) -> None:
         """One step of a worker, unless he sleeps."""
         if worker not in self.bell.sleepers:
             self.doing[worker] = next(self.lives[worker])
+
+    def settle(self) -> None:
+        """Who looks goes on until he has a unit or sleeps; who works goes on working."""
+        while looking := [w for w, does in enumerate(self.doing) if w not in self.bell.sleepers and does != WORKS]:
+            self.move(looking[0])
 
     def publish(self) -> None:
         claim = run(self.writer.try_claim(live=False))
@@ -114,12 +117,14 @@ def test_nobody_sleeps_while_there_is_work_that_nobody_looks_for(
     layout: UnitLayout, workers: int, data: st.DataObject
 ) -> None:
     bench = Bench(layout, workers)
-    moves = data.draw(st.lists(st.integers(-1, workers - 1), max_size=120))
+    moves = data.draw(st.lists(st.integers(SETTLE, workers - 1), max_size=120))
     while True:
         # First as drawn, then round and round until all sleep.
         for one in moves:
             if one >= 0:
                 bench.move(one)
+            elif one == SETTLE:
+                bench.settle()
             elif bench.frames.newest < PLACES - 1:
                 bench.publish()
             awake = [w for w in range(workers) if w not in bench.bell.sleepers]
@@ -127,7 +132,7 @@ def test_nobody_sleeps_while_there_is_work_that_nobody_looks_for(
                 assert bench.found_by(workers) is None
         if len(bench.bell.sleepers) == workers and bench.frames.newest == PLACES - 1:
             break
-        moves = [-1, *range(workers)]
+        moves = [PUBLISH, *range(workers), SETTLE]
     assert all(bench.units.is_finished(place) for place in range(PLACES))
 
 
@@ -137,13 +142,17 @@ def test_a_step_of_one_unit_wakes_nobody_and_others_all_but_who_rings() -> None:
     for _ in range(10):
         unit = bench.found_by(0)
         assert unit is not None
-        run(bench.units.done(unit))
+        run(bench.units.done(unit, lambda: 0))
     assert bench.bell.asked == [4, 0, 3, 0]  # published; then at the end of each step but the last
 
 
 def test_the_end_of_a_place_wakes_only_where_more_places_wait_than_are_in_work() -> None:
     bench = Bench(UnitLayout(2, (1,)), 1)
-    bench.units.look_further(0, 1)
-    assert bench.bell.asked == []
-    bench.units.look_further(0, 2)
-    assert bench.bell.asked == [EVERYBODY]
+    for _ in range(3):
+        bench.publish()
+    bench.bell.asked.clear()
+    for newest in (1, 3):  # of the places 0 and 1, two of which are in work at once
+        unit = bench.found_by(0)
+        assert unit is not None
+        run(bench.units.done(unit, lambda newest=newest: newest))
+        assert bench.bell.asked == ([] if newest == 1 else [EVERYBODY])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from engine.shm.segment import Segment
-from engine.shm.wakeup import LONGEST_S, Bell, FutexBell, PollingBell, bell_at, wait_for
+from engine.shm.wakeup import EVERYBODY, LONGEST_S, Bell, FutexBell, PollingBell, bell_at, wait_for
 
 BELLS: dict[str, Callable[..., Bell]] = {"futex": FutexBell, "polling": PollingBell}
 RUN = secrets.token_hex(8)
@@ -57,13 +57,23 @@ def test_a_time_out_is_a_time_out(make: type) -> None:
 
 
 @every_bell
-def test_a_ring_before_the_wait_is_not_slept_through(make: type) -> None:
+@pytest.mark.parametrize("sleepers", [EVERYBODY, 1, 0])
+def test_a_ring_before_the_wait_is_not_slept_through(make: type, sleepers: int) -> None:
     bell = make(np.zeros(8, np.int64), 0)
     seen = bell.rings()
-    bell.ring()
+    bell.ring(sleepers)
     started = time.monotonic()
     bell.wait(seen, 10)
     assert time.monotonic() - started < LONGEST_S / 2
+
+
+def test_a_futex_is_asked_to_wake_so_many_and_for_none_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    bell, asked = FutexBell(np.zeros(8, np.int64), 0), []
+    monkeypatch.setattr(bell, "_syscall", lambda number, address, what, many, *rest: asked.append((what, many)))
+    for sleepers in (0, 2, EVERYBODY):
+        bell.ring(sleepers)
+    wake = 1
+    assert asked == [(wake, 2), (wake, EVERYBODY)]
 
 
 @every_bell
