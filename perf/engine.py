@@ -48,25 +48,25 @@ AIM = 100.0  # frames/s that two cores should take
 TURNS, BARE_S = 100, 4.0  # frames detected, and seconds of bare sockets, for what a frame takes at least
 
 
-def experiment_for(size: int, fps: float, precision: str, data: Path, way: str) -> Experiment:
-    """Settings of all runs."""
+def experiment_for(size: int, fps: float, precision: str, data: Path, way: str, more: Sequence[str]) -> Experiment:
+    """Settings of all runs; `more` are KEY=VALUE."""
     settings: dict[str, Any] = {
         "experiment.name": "bench", "experiment.data": data, "experiment.max_lost": 10**9,
         "camera.listen": "tcp://127.0.0.1:50182" if way == "tcp" else "ipc://@ringtrack-bench",
         "control.listen": "tcp://127.0.0.1:50183", "camera.width": size,
         "camera.height": size, "camera.fps": fps, "linking.search_range": 8, "tracking.precision": precision,
     } | {f"tracking.{name}": value for name, value in SETTINGS_HERE.items()}  # fmt: skip
-    return Experiment.load(None, [f"{key}={value}" for key, value in settings.items()])
+    return Experiment.load(None, [*(f"{key}={value}" for key, value in settings.items()), *more])
 
 
 def one_run(
-    size: int, fps: float, seconds: float, live: bool, precision: str, data: Path, way: str
+    size: int, fps: float, seconds: float, live: bool, precision: str, data: Path, way: str, more: Sequence[str]
 ) -> tuple[RunSummary, Watched]:
     """A run with the simulated camera: spots of 3.8 pixels and up to 3000 counts."""
     frames = max(3 * WARM_FRAMES, round(fps * seconds))
     options = {"width": size, "height": size, "beads": beads_in(size), "fps": fps, "seed": 1,
                "loop": LOOP, "frames": frames, "live": int(live), "sigma_px": 3.8, "signal": 1900}  # fmt: skip
-    run = start(experiment_for(size, fps, precision, data, way), source="simulated?" + urlencode(options))
+    run = start(experiment_for(size, fps, precision, data, way, more), source="simulated?" + urlencode(options))
     onlooker = Onlooker(run)
     onlooker.start()
     summary = run.wait()
@@ -103,18 +103,26 @@ def row(size: int, way: str, precision: str, summary: RunSummary, watched: Watch
 
 
 def measured_over(
-    way: str, size: int, precision: str, data: Path, seconds: float, short: float, shares: Sequence[float]
+    way: str,
+    size: int,
+    precision: str,
+    data: Path,
+    seconds: float,
+    shares: Sequence[float],
+    options: argparse.Namespace,
 ) -> list[dict[str, Any]]:
     """The rows of one precision over TCP or IPC."""
 
     def measured(name: str, fps: float, duration: float, live: bool) -> dict[str, Any]:
         say(f"{size} x {size}, {precision}, {way}: {name}")
-        return row(size, f"{way}, {name}", precision, *one_run(size, fps, duration, live, precision, data, way))
+        return row(
+            size, f"{way}, {name}", precision, *one_run(size, fps, duration, live, precision, data, way, options.set)
+        )
 
     rows = [measured(f"at {RATE:g}/s", RATE, seconds, True)]
-    flat = measured("flat out", min(60.0 * 2048**2 / size**2, 400.0), short, False)
+    flat = measured("flat out", min(60.0 * 2048**2 / size**2, 400.0), options.short, False)
     for share in shares:
-        rows.append(measured(f"{100 * share:.0f} %", max(1.0, round(share * flat["frames/s"], 1)), short, True))
+        rows.append(measured(f"{100 * share:.0f} %", max(1.0, round(share * flat["frames/s"], 1)), options.short, True))
     rows.append(measured(f"at {AIM:g}/s", AIM, seconds, True))
     return [rows[0], flat, *rows[1:]]
 
@@ -125,7 +133,7 @@ def measure(size: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     with folders() as (data, _):
         for precision in options.precisions:
             for way, seconds, shares in (("tcp", options.seconds, (0.5, 0.8, 0.95)), ("ipc", options.short, (0.95,))):
-                rows += measured_over(way, size, precision, data, seconds, options.short, shares)
+                rows += measured_over(way, size, precision, data, seconds, shares, options)
     if not options.alone:
         say(f"{size} x {size}: Pool of trackpy.locate")
         figures = pool_row(size, rows[0], options.short, RATE)
@@ -138,15 +146,15 @@ def measure(size: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def limits(size: int, precisions: list[str]) -> list[dict[str, Any]]:
+def limits(size: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """What a frame takes at least on this machine, now: CPU ms, by part."""
     rows = []
     scene = Scene(width=size, height=size, beads=beads_in(size), seed=1, loop=LOOP, sigma_px=3.8,
                   signal=1900)  # fmt: skip
     images = [image for image, _ in zip_frames(Simulator(scene), LOOP)]
-    for precision in precisions:
+    for precision in options.precisions:
         say(f"{size} x {size}, {precision}: detection alone")
-        detector = detector_for(experiment_for(size, RATE, precision, Path(), "tcp"))
+        detector = detector_for(experiment_for(size, RATE, precision, Path(), "tcp", options.set))
         alone = Ours(images, detector, clock=time.thread_time)
         for _ in range(TURNS):
             alone()
@@ -177,6 +185,7 @@ def main() -> None:
     parser.add_argument("--short", type=float, default=8.0, help="seconds of each other run")
     parser.add_argument("--sizes", type=int, nargs="+", default=[2048], help="pixels of a side")
     parser.add_argument("--precisions", nargs="+", default=["double", "single"], choices=["double", "single"])
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one more setting of all runs")
     parser.add_argument("--alone", action="store_true", help="without the Pool beside it")
     options = parser.parse_args()
     machine_was = machine()
@@ -189,7 +198,7 @@ def main() -> None:
         for p in options.precisions
         for way in ("tcp", "ipc")
     }
-    least = [line for size in options.sizes for line in limits(size, options.precisions)]
+    least = [line for size in options.sizes for line in limits(size, options)]
     report(
         "The engine end to end, on one machine",
         rows,
@@ -198,6 +207,7 @@ def main() -> None:
             "highest rate without loss: " + "; ".join(f"{p}: {rate:.1f} frames/s" for p, rate in best.items()),
             f"Settings: {', '.join(f'{name} {value:g}' for name, value in SETTINGS_HERE.items())}; the Pool with "
             f"{', '.join(f'{name} {value:g}' for name, value in SETTINGS.items())}.",
+            *(f"All runs but the Pool: {setting}" for setting in options.set),
         ],
         facts={"sustained": best},
         tables={"What a frame takes at least": least},
