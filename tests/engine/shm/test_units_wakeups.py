@@ -14,7 +14,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.shm.frame_ring import FrameWriter
+from engine.shm.frame_ring import Claim, FrameWriter
 from engine.shm.ring import Ring, RingLayout
 from engine.shm.steps import run
 from engine.shm.units import OldestUnfinished, Unit, UnitLayout, Units
@@ -59,7 +59,7 @@ class Bench:
         self.frames = Ring(Memory(frames.bytes), frames)
         self.results = Ring(Memory(frames.bytes), frames)
         self.writer = FrameWriter(self.frames, self.results, self.units, 1.0)
-        self.doing = [LOOKS] * workers
+        self.doing = [LOOKS] * workers  # or a step of the protocol
         self.lives = [self.life(worker) for worker in range(workers)]
 
     def life(self, worker: int) -> Generator[str, None, None]:
@@ -69,22 +69,14 @@ class Bench:
             seen = self.bell.rings()
             yield LOOKS
             newest = self.frames.newest
-            unit = None
-            claiming = self.units.claim(oldest.look(newest), newest, worker, 0)
-            while True:
-                try:
-                    next(claiming)
-                except StopIteration as end:
-                    unit = end.value
-                    break
-                yield LOOKS
+            unit = yield from self.units.claim(oldest.look(newest), newest, worker, 0)
             if unit is None:
                 if self.bell.rings() == seen:
                     self.bell.sleepers.append(worker)
                     yield SLEEPS
                 continue
             yield WORKS
-            yield from (LOOKS for _ in self.units.done(unit, lambda: self.frames.newest))
+            yield from self.units.done(unit, lambda: self.frames.newest)
 
     def move(self, worker: int) -> None:
         """One step of a worker, unless he sleeps."""
@@ -98,7 +90,8 @@ class Bench:
 
     def publish(self) -> None:
         claim = run(self.writer.try_claim(live=False))
-        self.writer.publish(claim)  # type: ignore[arg-type]  # there is a slot for every place
+        assert isinstance(claim, Claim), "there is a slot for every place"
+        self.writer.publish(claim)
 
     def found_by(self, worker: int) -> Unit | None:
         """The unit that somebody has who looks now."""
