@@ -40,9 +40,10 @@ class Tracker:
         self._detectors: dict[int, tuple[tuple[Tracking, str], Detector]] = {
             1: ((job.experiment.tracking, ""), detector)
         }
-        if units_of_steps(detector) != self._rings.units.layout.units_of_step:
+        units_of_step = units_of_steps(detector)
+        if units_of_step != self._rings.units.layout.units_of_step:  # each process chooses tiles, from what it sees
             raise InternalError("this process would cut frames into other units than the run does")
-        self._last_step = len(units_of_steps(detector)) - 1
+        self._last_step = len(units_of_step) - 1
         self._worker = job.process.worker
         self._incarnation = self._rings.units.incarnation(self._worker)
         self._frames = self._rings.frames  # mapped now: a spare that has to map them first is not warm
